@@ -16,6 +16,10 @@ pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 add_library(sable_xxhash INTERFACE)
 target_link_libraries(sable_xxhash INTERFACE PkgConfig::XXHASH)
 
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+add_library(sable_json INTERFACE)
+target_link_libraries(sable_json INTERFACE PkgConfig::JANSSON)
+
 find_path(RANDOM123_INCLUDE_DIR Random123/philox.h)
 if(NOT RANDOM123_INCLUDE_DIR)
   message(FATAL_ERROR "Random123/philox.h was not found: install librandom123-dev (Debian) or random123 (Spack)")

@@ -7,13 +7,13 @@
 enum { SABLE_MAX_CEILINGS = 96 };
 
 struct sable_ceiling {
-    char name[32];  /* fma_fp64, fma_fp32, dot_bf16, read_memory, copy_L2, random_memory, chase_L2, exp_fp32,
-                       mpi_latency, mpi_bandwidth, mpi_allreduce_8B, hdf5_write … */
-    double value;   /* of all ranks together: sum of work / time of the slowest rank */
-    char unit[16];  /* GFLOP/s, GB/s (10^9), Gaccess/s, ns, us, Gexp/s */
+    char name[32]; /* fma_fp64, fma_fp32, dot_bf16, read_memory, copy_L2, random_memory, chase_L2, exp_fp32,
+                      mpi_latency, mpi_bandwidth, mpi_allreduce_8B, hdf5_write … */
+    double value;  /* of all ranks together: sum of work / time of the slowest rank */
+    char unit[16]; /* GFLOP/s, GB/s (10^9), Gaccess/s, ns, us, Gexp/s */
     int ranks, threads;
-    int nodes;          /* hosts those ranks lie on; value/nodes is the figure per node */
-    double low, high;   /* 95 % interval of the median of its repetitions; equal to value if none exists */
+    int nodes;        /* hosts those ranks lie on; value/nodes is the figure per node */
+    double low, high; /* 95 % interval of the median of its repetitions; equal to value if none exists */
 };
 
 struct sable_ceilings {
@@ -28,9 +28,10 @@ enum sable_ceilings_effort { SABLE_CEILINGS_NONE, SABLE_CEILINGS_QUICK, SABLE_CE
 int sable_ceilings_measure(MPI_Comm comm, int threads, enum sable_ceilings_effort effort,
                            struct sable_ceilings *ceilings, struct sable_error *error);
 
-/* Collective. The rate in bytes/s of all ranks together at which `pattern` (bytes as STREAM counts them, best of regular
- * and streaming stores) runs over a working set of `bytes` per rank on all its threads; measured on first use for each
- * power-of-two size class and then taken from `ceilings`, to which it is added as e.g. copy_256MiB. Sets *index. */
+/* Collective. The rate in bytes/s of all ranks together at which `pattern` (bytes as STREAM counts them, best of
+ * regular and streaming stores) runs over a working set of `bytes` per rank on all its threads; measured on first use
+ * for each power-of-two size class and then taken from `ceilings`, to which it is added as e.g. copy_256MiB. Sets
+ * *index. */
 int sable_ceilings_stream(MPI_Comm comm, int threads, enum sable_pattern pattern, double bytes,
                           struct sable_ceilings *ceilings, int *index, struct sable_error *error);
 /* The same for independent random 8-byte reads per second over `bytes` per rank (random_256MiB). */

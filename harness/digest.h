@@ -1,5 +1,6 @@
 /* A digest of distributed arrays that is the same for any partition: the sum modulo 2^64 of one xxHash per element,
- * seeded with the array's name and the element's global row-major index. Equal digests mean equal bits at equal places. */
+ * seeded with the array's name and the element's global row-major index. Equal digests mean equal bits at equal places.
+ */
 #ifndef SABLE_DIGEST_H
 #define SABLE_DIGEST_H
 

@@ -31,10 +31,10 @@ struct sable_point {
 struct sable_param {
     const char *name;
     enum sable_type type;
-    size_t offset;     /* offsetof(struct my_params, name) */
-    const char *unit;  /* "" if it has none */
-    double min, max;   /* inclusive range of an INT or REAL, or of a POINT's x */
-    double min_y, max_y; /* range of a POINT's y */
+    size_t offset;              /* offsetof(struct my_params, name) */
+    const char *unit;           /* "" if it has none */
+    double min, max;            /* inclusive range of an INT or REAL, or of a POINT's x */
+    double min_y, max_y;        /* range of a POINT's y */
     const char *const *choices; /* of a CHOICE, NULL-terminated */
     const char *fallback;       /* the default, as a user would type it */
     const char *help;
@@ -85,17 +85,17 @@ enum sable_pattern { SABLE_READ, SABLE_COPY, SABLE_TRIAD }; /* which stream the 
 /* From this the harness derives the figure of merit (items of all ranks / seconds of the slowest) and the share of each
  * ceiling: the least time that each resource needs, the longest of which is the workload's ceiling. */
 struct sable_work {
-    double items;                            /* states, steps, tokens … as `fom` names them */
+    double items; /* states, steps, tokens … as `fom` names them */
     double flops_fp64, flops_fp32, flops_bf16;
-    double bytes;                            /* moved between the cores and the level that holds the working set;
-                                                counts every load and store that the algorithm can't avoid, no
-                                                write-allocate reads */
+    double bytes; /* moved between the cores and the level that holds the working set;
+                     counts every load and store that the algorithm can't avoid, no
+                     write-allocate reads */
     enum sable_pattern pattern;
-    double working_set;                      /* bytes of this rank that `bytes` go over; chooses the level */
-    double random_accesses;                  /* independent gathers of 8 bytes out of the working set */
-    double exponentials;                     /* fp32 exp evaluations */
-    double bytes_network, messages;          /* sent by this rank */
-    double memory;                           /* bytes this rank holds at its peak, MPI and program text excluded */
+    double working_set;             /* bytes of this rank that `bytes` go over; chooses the level */
+    double random_accesses;         /* independent gathers of 8 bytes out of the working set */
+    double exponentials;            /* fp32 exp evaluations */
+    double bytes_network, messages; /* sent by this rank */
+    double memory;                  /* bytes this rank holds at its peak, MPI and program text excluded */
 };
 
 struct sable_fom {
@@ -108,7 +108,8 @@ struct sable_fom {
 
 struct sable_checks; /* verdict.h */
 
-/* Records |value − expected| ≤ tolerance; a NaN anywhere fails. Every rank must pass the same, globally reduced value. */
+/* Records |value − expected| ≤ tolerance; a NaN anywhere fails. Every rank must pass the same, globally reduced value.
+ */
 void sable_check(struct sable_checks *checks, const char *name, double value, double expected, double tolerance);
 /* Records value ≤ limit; NaN fails. */
 void sable_check_at_most(struct sable_checks *checks, const char *name, double value, double limit);
@@ -124,13 +125,13 @@ struct sable_array {
     bool no_digest;       /* leave out of the digest: not a result (coordinates) or not layout-invariant */
     enum sable_number type;
     int dims;
-    int64_t global[SABLE_MAX_DIMS];       /* shape of the whole array */
-    int64_t offset[SABLE_MAX_DIMS];       /* this rank's block: first index … */
-    int64_t count[SABLE_MAX_DIMS];        /* … and extent; 0 where the rank holds nothing */
-    int64_t stride[SABLE_MAX_DIMS];       /* elements between neighbours in memory; all 0: the block is contiguous */
-    const char *labels[SABLE_MAX_DIMS];   /* meaning of each dimension; one that names an earlier 1-D array of this
-                                             workload has that array attached as its scale (lat, lon) */
-    const void *data;                     /* first element of the block; owned by the caller */
+    int64_t global[SABLE_MAX_DIMS];     /* shape of the whole array */
+    int64_t offset[SABLE_MAX_DIMS];     /* this rank's block: first index … */
+    int64_t count[SABLE_MAX_DIMS];      /* … and extent; 0 where the rank holds nothing */
+    int64_t stride[SABLE_MAX_DIMS];     /* elements between neighbours in memory; all 0: the block is contiguous */
+    const char *labels[SABLE_MAX_DIMS]; /* meaning of each dimension; one that names an earlier 1-D array of this
+                                           workload has that array attached as its scale (lat, lon) */
+    const void *data;                   /* first element of the block; owned by the caller */
 };
 
 struct sable_sink; /* output.h */

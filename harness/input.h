@@ -14,7 +14,8 @@ const char *sable_input_path(const struct sable_input *input);
 bool sable_input_has(struct sable_input *input, const char *name);
 
 /* The shape of a dataset that must have exactly `dims` dimensions, each ≥ 1. */
-int sable_input_shape(struct sable_input *input, const char *name, int dims, int64_t shape[], struct sable_error *error);
+int sable_input_shape(struct sable_input *input, const char *name, int dims, int64_t shape[],
+                      struct sable_error *error);
 
 /* Reads the block [offset, offset + count) of a dataset into `data` (contiguous, row-major, owned by the caller),
  * converting from any stored integer or float type; refuses other types, and values that do not fit an integer

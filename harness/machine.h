@@ -22,13 +22,13 @@ struct sable_fact {
 
 struct sable_machine {
     int facts;
-    struct sable_fact fact[96];         /* on rank 0 */
+    struct sable_fact fact[96]; /* on rank 0 */
     int64_t bindings;
-    struct sable_binding *binding;      /* on rank 0: every thread of every rank, by rank and thread */
-    int hosts;                          /* all ranks */
-    char guard[SABLE_REASON_SIZE];      /* all ranks: "" or why times are untrusted (oversubscription, overlap) */
-    char notice[SABLE_REASON_SIZE];     /* all ranks: "" or what is worth a warning (unbound threads) */
-    double memory_available;            /* bytes this rank may use: its share of its host's, cgroup limits included */
+    struct sable_binding *binding;  /* on rank 0: every thread of every rank, by rank and thread */
+    int hosts;                      /* all ranks */
+    char guard[SABLE_REASON_SIZE];  /* all ranks: "" or why times are untrusted (oversubscription, overlap) */
+    char notice[SABLE_REASON_SIZE]; /* all ranks: "" or what is worth a warning (unbound threads) */
+    double memory_available;        /* bytes this rank may use: its share of its host's, cgroup limits included */
 };
 
 /* Binds this rank's OpenMP threads to cores of their own, if neither the user (OMP_PROC_BIND, SABLE_BIND=none) nor the
@@ -42,10 +42,10 @@ void sable_machine_free(struct sable_machine *machine);
 
 /* Signs of disturbance around one repetition, on one rank. */
 struct sable_disturbance {
-    double steal_seconds;           /* of the CPUs of this rank's cpuset, from /proc/stat */
-    int64_t involuntary_switches;   /* of all threads of this process */
-    double clock_ghz;               /* effective clock of a short dependent chain of adds (one add a cycle) */
-    int64_t peak_rss;               /* bytes */
+    double steal_seconds;         /* of the CPUs of this rank's cpuset, from /proc/stat */
+    int64_t involuntary_switches; /* of all threads of this process */
+    double clock_ghz;             /* effective clock of a short dependent chain of adds (one add a cycle) */
+    int64_t peak_rss;             /* bytes */
 };
 void sable_disturbance_sample(struct sable_disturbance *now);
 

@@ -1,6 +1,6 @@
 /* The results file (DESIGN §3, §8; docs/results-format.md). Written by rank 0 to `PATH.partial`, flushed after every
- * workload, at the end closed, fsynced, reopened, checked and renamed to PATH: whatever happens to the process, what had
- * finished can be read. */
+ * workload, at the end closed, fsynced, reopened, checked and renamed to PATH: whatever happens to the process, what
+ * had finished can be read. */
 #ifndef SABLE_RESULTS_H
 #define SABLE_RESULTS_H
 
@@ -45,27 +45,27 @@ struct sable_run {
     struct sable_setting *setting;
     uint64_t seed;
     int ranks, threads, warmups;
-    char strategy[32];                /* the parameter `strategy`, or "" */
-    char stopped[32];                 /* why the repetitions ended: "interval", "max-time", "asked" */
+    char strategy[32]; /* the parameter `strategy`, or "" */
+    char stopped[32];  /* why the repetitions ended: "interval", "max-time", "asked" */
     int64_t reps;
     int phases;
-    double *seconds;                  /* [reps × ranks] */
-    double *phase_seconds;            /* [reps × ranks × phases] */
-    struct sable_counters *counters;  /* [ranks] */
+    double *seconds;                 /* [reps × ranks] */
+    double *phase_seconds;           /* [reps × ranks × phases] */
+    struct sable_counters *counters; /* [ranks] */
     int checks;
     struct sable_check_result *check;
     double fom, fom_low, fom_high;
     char fom_name[48], fom_unit[24];
-    char ceiling[32];                 /* name of the binding ceiling; "" if none was measured */
-    double ceiling_value, share;      /* in fom units, and fom / ceiling_value; NaN if none */
+    char ceiling[32];                    /* name of the binding ceiling; "" if none was measured */
+    double ceiling_value, share;         /* in fom units, and fom / ceiling_value; NaN if none */
     double ratio, ratio_low, ratio_high; /* speed against the first variant of this launch; NaN if alone or first */
     char ratio_to[32];
-    enum sable_verdict verified;      /* PASS, FAIL, SKIPPED */
-    enum sable_verdict verdict;       /* also UNTRUSTED */
+    enum sable_verdict verified; /* PASS, FAIL, SKIPPED */
+    enum sable_verdict verdict;  /* also UNTRUSTED */
     uint64_t digest;
     bool has_digest, layout_invariant;
-    char warnings[2000];              /* lines */
-    int64_t order;                    /* place in the launch */
+    char warnings[2000]; /* lines */
+    int64_t order;       /* place in the launch */
 };
 
 /* Before anything is computed: is the folder there and writable, is PATH or PATH.partial taken (unless `force`)?
@@ -82,14 +82,14 @@ bool sable_results_has(struct sable_results *results, const struct sable_run *ru
 int sable_results_machine(struct sable_results *results, const struct sable_machine *machine,
                           const struct sable_ceilings *ceilings, struct sable_error *error);
 
-/* A run is opened before its outputs arrive and becomes complete (attribute `complete` = 1, flushed to disk) at its end;
- * one that failed in between is removed. */
+/* A run is opened before its outputs arrive and becomes complete (attribute `complete` = 1, flushed to disk) at its
+ * end; one that failed in between is removed. */
 int sable_results_begin(struct sable_results *results, const struct sable_run *run, struct sable_error *error);
 int sable_results_end(struct sable_results *results, const struct sable_run *run, struct sable_error *error);
 
-/* Collective over `comm`; `results` is NULL on all ranks but 0. Moves the array in bounded pieces to rank 0, which writes
- * it under outputs/ of the open run. Arrays beyond 64 MiB go to a file of their own beside it (external link), which is
- * read back and checked against `digest`. */
+/* Collective over `comm`; `results` is NULL on all ranks but 0. Moves the array in bounded pieces to rank 0, which
+ * writes it under outputs/ of the open run. Arrays beyond 64 MiB go to a file of their own beside it (external link),
+ * which is read back and checked against `digest`. */
 int sable_results_array(struct sable_results *results, MPI_Comm comm, const struct sable_array *array,
                         struct sable_error *error);
 

@@ -18,7 +18,8 @@ double sable_quantile(const double *values, size_t n, double q);
 /* Median with a confidence interval of at least 95 % from order statistics: no assumption on the distribution. */
 struct sable_interval sable_median_interval(const double *values, size_t n);
 
-/* Median of the paired ratios a[i]/b[i] with its interval. Pairs of interleaved repetitions share the machine's mood. */
+/* Median of the paired ratios a[i]/b[i] with its interval. Pairs of interleaved repetitions share the machine's mood.
+ */
 struct sable_interval sable_ratio_interval(const double *a, const double *b, size_t n);
 
 #endif

@@ -13,8 +13,8 @@ extern "C" {
 enum { SABLE_ALIGNMENT = 64 };
 
 /* rows × columns × element_size bytes, not initialised; NULL if the product overflows or memory is short (never for a
- * product of 0). From 4 MiB on the block lies on 2 MiB boundaries and asks for huge pages. Owned by the caller, freed by
- * sable_array_free(). */
+ * product of 0). From 4 MiB on the block lies on 2 MiB boundaries and asks for huge pages. Owned by the caller, freed
+ * by sable_array_free(). */
 void *sable_array(int64_t rows, int64_t columns, size_t element_size);
 void sable_array_free(void *array);
 

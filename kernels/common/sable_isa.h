@@ -1,7 +1,7 @@
-/* Which instruction set the kernels use, chosen once at run time. A kernel source
- * CMakeLists.txt is compiled once per level; its functions carry the level in their name (SABLE_ISA_NAME) and a table
- * picks one (SABLE_ISA_PICK). Levels differ in lane width, never in the order of additions: results may differ between
- * levels only where a kernel says so. */
+/* Which instruction set the kernels use, chosen at run time. A kernel source named *.isa.c is compiled once per level
+ * (cmake/SableKernels.cmake); its functions carry the level in their name (SABLE_ISA_NAME) and SABLE_ISA_PICK takes
+ * one. Levels differ in lane width, never in the order of additions: results may differ between levels only where a
+ * kernel says so. */
 #ifndef SABLE_ISA_H
 #define SABLE_ISA_H
 

@@ -57,7 +57,7 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
 static void empty_sums_are_zero(void **state)
 {
     (void)state;
-    double scratch[1];
+    double scratch[1] = {1};
     assert_true(sable_sum(scratch, 0, scratch) == 0);
 }
 
