@@ -1,0 +1,363 @@
+#include "options.h"
+
+#include <argp.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "registry.h"
+
+enum key {
+    KEY_CLASS = 'c',
+    KEY_VARIANT = 'V',
+    KEY_SET = 's',
+    KEY_INPUT = 'i',
+    KEY_OUTPUT = 'o',
+    KEY_REPS = 'n',
+    KEY_WARMUP = 'w',
+    KEY_TIME = 't',
+    KEY_KEEP = 'k',
+    KEY_HELP = 'h',
+    KEY_SEED = 256,
+    KEY_CEILINGS,
+    KEY_NO_VERIFY,
+    KEY_DRY_RUN,
+    KEY_JSON,
+    KEY_QUIET,
+    KEY_NO_PROGRESS,
+    KEY_STRICT,
+    KEY_SHUFFLE,
+    KEY_FORCE,
+    KEY_RESUME,
+    KEY_RANKS,
+    KEY_MEMORY,
+    KEY_FAULT
+};
+
+static const struct argp_option run_options[] = {
+    {NULL, 0, NULL, 0, "What is run:", 1},
+    {"class", KEY_CLASS, "S|A|B|C|D|E|auto", 0, "Problem size (default S); auto: the largest that fits (--memory)", 1},
+    {"variant", KEY_VARIANT, "NAME[,NAME]|all", 0, "Default sable; several are run interleaved and compared", 1},
+    {"set", KEY_SET, "NAME=VALUE", 0, "Any parameter, repeatable; sable run WORKLOAD --help lists them", 1},
+    {"input", KEY_INPUT, "FILE", 0, "A real input file instead of a generated one", 1},
+    {"seed", KEY_SEED, "N", 0, "Of the random numbers (default 1)", 1},
+    {"memory", KEY_MEMORY, "PCT%", 0, "Of the memory available, for --class auto (default 80%)", 1},
+    {"ranks", KEY_RANKS, "N[,N]", 0, "Repeat the run on the first N ranks of this launch, for each N", 1},
+    {NULL, 0, NULL, 0, "How it is measured:", 2},
+    {"reps", KEY_REPS, "N|auto", 0, "Repetitions; auto: until the median is known to 2 % (default)", 2},
+    {"warmup", KEY_WARMUP, "N", 0, "Repetitions that are not counted (default 1)", 2},
+    {"max-time", KEY_TIME, "SECONDS", 0, "Of one workload (default 60, but at least 10 repetitions)", 2},
+    {"ceilings", KEY_CEILINGS, "quick|full|none", 0, "Machine limits measured beforehand (default quick)", 2},
+    {"shuffle", KEY_SHUFFLE, NULL, 0, "Run the workloads in an order drawn from the seed", 2},
+    {"strict", KEY_STRICT, NULL, 0, "Exit with 3 if a time is untrusted", 2},
+    {"no-verify", KEY_NO_VERIFY, NULL, 0, "Do not check the answers", 2},
+    {"inject-fault", KEY_FAULT, "NAME", 0, "Spoil the computation: verification must see it", 2},
+    {NULL, 0, NULL, 0, "What comes out:", 3},
+    {"output", KEY_OUTPUT, "FILE.h5", 0, "Default results/<what>-<class>-<UTC>-<ranks>x<threads>.h5", 3},
+    {"force", KEY_FORCE, NULL, 0, "Replace an existing results file", 3},
+    {"resume", KEY_RESUME, "FILE", 0, "Keep what FILE (or FILE.partial) holds complete and run the rest", 3},
+    {"keep", KEY_KEEP, "none|summary|full", 0, "Which outputs are stored (default summary)", 3},
+    {"dry-run", KEY_DRY_RUN, NULL, 0, "Say what would run and how much memory it needs", 3},
+    {"json", KEY_JSON, NULL, 0, "JSON on standard output instead of the table", 3},
+    {"quiet", KEY_QUIET, NULL, 0, "Only the FOM lines on standard output", 3},
+    {"no-progress", KEY_NO_PROGRESS, NULL, 0, "No progress line on a terminal", 3},
+    {"help", KEY_HELP, NULL, 0, "This text; after a WORKLOAD, its parameters", 4},
+    {0},
+};
+
+static const struct argp_option ceilings_options[] = {
+    {"output", KEY_OUTPUT, "FILE.h5", 0, "Store them in a results file", 1},
+    {"force", KEY_FORCE, NULL, 0, "Replace an existing results file", 1},
+    {"json", KEY_JSON, NULL, 0, "JSON on standard output instead of the table", 1},
+    {"help", KEY_HELP, NULL, 0, "This text", 2},
+    {0},
+};
+
+/* What the parser sees besides the options: where an unknown option is to be looked for. */
+struct parse {
+    struct sable_options *options;
+    struct sable_error *error;
+    int next; /* index of the first argument not yet parsed */
+};
+
+static int choose(const char *option, const char *text, const char *const *choices, int *value,
+                  struct sable_error *error)
+{
+    char list[200] = "";
+    for (int i = 0; choices[i]; i++) {
+        if (strcmp(text, choices[i]) == 0) {
+            *value = i;
+            return SABLE_OK;
+        }
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", choices[i]);
+    }
+    return sable_fail(error, SABLE_BAD_INPUT, "--%s=%.80s: must be one of %s", option, text, list);
+}
+
+static int integer(const char *option, const char *text, int64_t low, int64_t high, int64_t *value,
+                   struct sable_error *error)
+{
+    if (!sable_parse_integer(text, value) || *value < low || *value > high)
+        return sable_fail(error, SABLE_BAD_INPUT, "--%s=%.80s: must be an integer from %lld to %lld", option, text,
+                          (long long)low, (long long)high);
+    return SABLE_OK;
+}
+
+/* The next part of a comma-separated list, copied; NULL at its end. */
+static char *next_part(const char **list, struct sable_error *error)
+{
+    if (!*list)
+        return NULL;
+    size_t length = strcspn(*list, ",");
+    char *part = malloc(length + 1);
+    if (!part) {
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory");
+        return NULL;
+    }
+    memcpy(part, *list, length);
+    part[length] = '\0';
+    *list = (*list)[length] ? *list + length + 1 : NULL;
+    return part;
+}
+
+static int set_variants(struct sable_options *o, const char *list, struct sable_error *error)
+{
+    const char *part;
+    o->variants = 0;
+    while ((part = next_part(&list, error))) {
+        if (o->variants == SABLE_MAX_VARIANTS)
+            return sable_fail(error, SABLE_BAD_INPUT, "--variant: more than %d variants", SABLE_MAX_VARIANTS);
+        for (int i = 0; i < o->variants; i++)
+            if (strcmp(o->variant[i], part) == 0)
+                return sable_fail(error, SABLE_BAD_INPUT, "--variant: %.80s is named twice", part);
+        o->variant[o->variants++] = part;
+    }
+    return error->code;
+}
+
+static int set_ranks(struct sable_options *o, const char *list, struct sable_error *error)
+{
+    char *part;
+    int64_t n;
+    while ((part = next_part(&list, error))) {
+        if (o->rank_sets == SABLE_MAX_RANK_SETS)
+            return sable_fail(error, SABLE_BAD_INPUT, "--ranks: more than %d numbers", SABLE_MAX_RANK_SETS);
+        int failed = integer("ranks", part, 1, INT_MAX, &n, error);
+        free(part);
+        if (failed)
+            return error->code;
+        o->rank_set[o->rank_sets++] = (int)n;
+    }
+    return error->code;
+}
+
+static int set_reps(struct sable_options *o, const char *text, struct sable_error *error)
+{
+    if (strcmp(text, "auto") == 0) {
+        o->effort.reps = 0;
+        return SABLE_OK;
+    }
+    if (!sable_parse_integer(text, &o->effort.reps) || o->effort.reps < 1 || o->effort.reps > SABLE_MAX_REPS)
+        return sable_fail(error, SABLE_BAD_INPUT, "--reps=%.80s: must be auto or an integer from 1 to %d", text,
+                          SABLE_MAX_REPS);
+    return SABLE_OK;
+}
+
+static int set_time(struct sable_options *o, const char *text, struct sable_error *error)
+{
+    double *seconds = &o->effort.max_time;
+    if (!sable_parse_real(text, seconds) || !(*seconds > 0) || !(*seconds <= 1e9))
+        return sable_fail(error, SABLE_BAD_INPUT, "--max-time=%.80s: must be a number of seconds above 0, up to 1e9",
+                          text);
+    o->effort.max_time_asked = true;
+    return SABLE_OK;
+}
+
+static int set_memory(struct sable_options *o, const char *text, struct sable_error *error)
+{
+    char number[32] = "";
+    size_t length = strlen(text);
+    double percent;
+    if (length > 0 && text[length - 1] == '%' && length <= sizeof number)
+        memcpy(number, text, length - 1);
+    if (!sable_parse_real(number, &percent) || !(percent > 0) || !(percent <= 100))
+        return sable_fail(error, SABLE_BAD_INPUT, "--memory=%.80s: must be a percentage above 0%%, up to 100%%", text);
+    o->memory = percent / 100;
+    return SABLE_OK;
+}
+
+static int set_seed(struct sable_options *o, const char *text, struct sable_error *error)
+{
+    int64_t seed = 0;
+    if (integer("seed", text, 0, INT64_MAX, &seed, error))
+        return error->code;
+    o->seed = (uint64_t)seed;
+    return SABLE_OK;
+}
+
+static int add_text(const char *what, const char **list, int *count, int most, const char *text,
+                    struct sable_error *error)
+{
+    if (*count == most)
+        return sable_fail(error, SABLE_BAD_INPUT, "more than %d %s", most, what);
+    list[(*count)++] = text;
+    return SABLE_OK;
+}
+
+static int not_empty(const char *option, const char *text, const char **value, struct sable_error *error)
+{
+    if (!*text)
+        return sable_fail(error, SABLE_BAD_INPUT, "--%s: the name is empty", option);
+    *value = text;
+    return SABLE_OK;
+}
+
+/* An option with a value; returns whether `key` is one. */
+static bool parse_value(int key, char *text, struct sable_options *o, struct sable_error *error)
+{
+    static const char *const keeps[] = {"none", "summary", "full", NULL};
+    static const char *const efforts[] = {"none", "quick", "full", NULL};
+    int choice = 0;
+    switch (key) {
+    case KEY_CLASS:
+        return not_empty("class", text, &o->class_name, error), true;
+    case KEY_VARIANT:
+        return set_variants(o, text, error), true;
+    case KEY_SET:
+        return add_text("settings", o->setting, &o->settings, SABLE_MAX_SETTINGS, text, error), true;
+    case KEY_INPUT:
+        return not_empty("input", text, &o->input, error), true;
+    case KEY_OUTPUT:
+        return not_empty("output", text, &o->output, error), true;
+    case KEY_RESUME:
+        return not_empty("resume", text, &o->resume, error), true;
+    case KEY_FAULT:
+        return not_empty("inject-fault", text, &o->fault, error), true;
+    case KEY_SEED:
+        return set_seed(o, text, error), true;
+    case KEY_REPS:
+        return set_reps(o, text, error), true;
+    case KEY_WARMUP:
+        return integer("warmup", text, 0, SABLE_MAX_REPS, &o->effort.warmups, error), true;
+    case KEY_TIME:
+        return set_time(o, text, error), true;
+    case KEY_MEMORY:
+        return set_memory(o, text, error), true;
+    case KEY_RANKS:
+        return set_ranks(o, text, error), true;
+    case KEY_KEEP:
+        if (!choose("keep", text, keeps, &choice, error))
+            o->keep = (enum sable_keep)choice;
+        return true;
+    case KEY_CEILINGS:
+        if (!choose("ceilings", text, efforts, &choice, error))
+            o->ceilings = (enum sable_ceilings_effort)choice;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool *flag_of(int key, struct sable_options *o)
+{
+    switch (key) {
+    case KEY_DRY_RUN:
+        return &o->dry_run;
+    case KEY_JSON:
+        return &o->json;
+    case KEY_QUIET:
+        return &o->quiet;
+    case KEY_STRICT:
+        return &o->strict;
+    case KEY_SHUFFLE:
+        return &o->shuffle;
+    case KEY_FORCE:
+        return &o->force;
+    case KEY_HELP:
+        return &o->help;
+    default:
+        return NULL;
+    }
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct parse *parse = state->input;
+    struct sable_options *o = parse->options;
+    parse->next = state->next;
+    bool *flag = flag_of(key, o);
+    if (flag)
+        *flag = true;
+    else if (key == KEY_NO_VERIFY)
+        o->verify = false;
+    else if (key == KEY_NO_PROGRESS)
+        o->progress = false;
+    else if (key == ARGP_KEY_ARG)
+        add_text("workloads", o->what, &o->whats, SABLE_MAX_WHAT, text, parse->error);
+    else if (!parse_value(key, text, o, parse->error))
+        return ARGP_ERR_UNKNOWN;
+    return parse->error->code ? EINVAL : 0;
+}
+
+static const struct argp run_argp = {run_options,
+                                     parse_option,
+                                     "WHAT...",
+                                     "Measures workloads and checks their answers.\vWHAT is a family, family/workload, "
+                                     "or all; `sable list` names them. Exit status: 0 good, 1 a wrong answer, 2 a bad "
+                                     "command line or input, 3 the environment failed, 5 a bug.",
+                                     NULL,
+                                     NULL,
+                                     NULL};
+static const struct argp ceilings_argp = {ceilings_options,
+                                          parse_option,
+                                          "",
+                                          "Measures this machine's limits on the ranks and threads of the launch.",
+                                          NULL,
+                                          NULL,
+                                          NULL};
+
+static const struct argp *argp_of(const char *command)
+{
+    return strcmp(command, "run") == 0 ? &run_argp : &ceilings_argp;
+}
+
+void sable_options_help(FILE *stream, const char *command)
+{
+    char name[64];
+    snprintf(name, sizeof name, "sable %s", command);
+    argp_help(argp_of(command), stream, ARGP_HELP_LONG | ARGP_HELP_USAGE | ARGP_HELP_DOC, name);
+}
+
+int sable_options_parse(int argc, char **argv, struct sable_options *options, struct sable_error *error)
+{
+    *options = (struct sable_options){.class_name = "S",
+                                      .memory = 0.8,
+                                      .variants = 1,
+                                      .variant = {"sable"},
+                                      .effort = {.warmups = 1, .max_time = 60, .target = 0.02},
+                                      .keep = SABLE_KEEP_SUMMARY,
+                                      .seed = SABLE_DEFAULT_SEED,
+                                      .ceilings = SABLE_CEILINGS_QUICK,
+                                      .verify = true,
+                                      .progress = true};
+    struct parse parse = {options, error, 1};
+    const char *command = argv[0];
+    error_t failed = argp_parse(argp_of(command), argc, argv, ARGP_NO_ERRS | ARGP_NO_EXIT | ARGP_NO_HELP, NULL, &parse);
+    if (failed && !error->code) { /* argp says only that an option was bad: it is the first one not yet parsed */
+        const char *bad = "";
+        for (int i = parse.next; i < argc && !*bad; i++)
+            bad = argv[i][0] == '-' ? argv[i] : "";
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "option '%.80s' is unknown, ambiguous, or lacks its value; see `sable %s --help`", bad,
+                          command);
+    }
+    if (error->code || options->help)
+        return error->code;
+    if (strcmp(command, "run") == 0 && options->whats == 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "run what? A family, family/workload, or all: see `sable list`");
+    if (strcmp(command, "run") != 0 && options->whats > 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "sable %s takes no argument '%.80s'", command, options->what[0]);
+    return SABLE_OK;
+}
