@@ -7,6 +7,9 @@
 #include <stdlib.h>
 
 #include "registry.h"
+#include "sable_isa.h"
+
+static const long most_threads = 65536;
 
 /* Set by Open MPI, MPICH and others of its descent, PMIx, and Slurm's srun. */
 static const char *const rank_variables[] = {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", NULL};
@@ -81,8 +84,8 @@ static int share_of_cores(MPI_Comm comm, struct sable_error *error)
     CPU_ZERO(&mine);
     MPI_Comm host;
     int ranks = 1, own = omp_get_num_procs(), sum = own;
-    if (sched_getaffinity(0, sizeof mine, &mine)) /* more processors than a cpu_set_t holds */
-        return own;
+    if (sched_getaffinity(0, sizeof mine, &mine)) /* more processors than a cpu_set_t holds: then nothing is known */
+        CPU_ZERO(&mine);
     if (sable_check_mpi(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host), "MPI_Comm_split_type",
                         error))
         return 1;
@@ -90,15 +93,42 @@ static int share_of_cores(MPI_Comm comm, struct sable_error *error)
     if (!sable_check_mpi(MPI_Allreduce(&mine, &together, sizeof mine, MPI_BYTE, MPI_BOR, host), "MPI_Allreduce", error))
         sable_check_mpi(MPI_Allreduce(&own, &sum, 1, MPI_INT, MPI_SUM, host), "MPI_Allreduce", error);
     MPI_Comm_free(&host);
-    if (error->code || sum <= CPU_COUNT(&together))
+    if (error->code || sum <= CPU_COUNT(&together) || CPU_COUNT(&together) == 0)
         return own;
     int share = CPU_COUNT(&together) / ranks;
     return share > 1 ? share : 1;
 }
 
+/* OpenMP runtimes ignore a malformed OMP_NUM_THREADS with a warning from every rank, or silently. */
+static int check_environment(struct sable_error *error)
+{
+    const char *list = getenv("OMP_NUM_THREADS");
+    for (bool more = list && *list; more;) {
+        char *end;
+        long n = strtol(list, &end, 10);
+        if (end == list || n < 1 || n > most_threads || (*end && *end != ','))
+            return sable_fail(error, SABLE_BAD_INPUT,
+                              "OMP_NUM_THREADS=%.80s: must be a number of threads from 1 to %ld",
+                              getenv("OMP_NUM_THREADS"), most_threads);
+        more = *end == ',';
+        list = end + 1;
+    }
+    const char *level = sable_isa_request_failed();
+    if (level)
+        return sable_fail(error, SABLE_BAD_INPUT, "SABLE_ISA=%.80s: this processor and build have base%s%s%s", level,
+                          sable_isa_best() >= SABLE_ISA_V2 ? ", v2" : "",
+                          sable_isa_best() >= SABLE_ISA_V3 ? ", v3" : "",
+                          sable_isa_best() >= SABLE_ISA_V4 ? ", v4" : "");
+    return SABLE_OK;
+}
+
 int sable_launch_threads(MPI_Comm comm, int *threads, struct sable_error *error)
 {
-    int wanted = getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : share_of_cores(comm, error);
+    check_environment(error);
+    if (sable_agree(comm, error))
+        return error->code;
+    const char *asked = getenv("OMP_NUM_THREADS");
+    int wanted = asked && *asked ? omp_get_max_threads() : share_of_cores(comm, error);
     if (sable_agree(comm, error))
         return error->code;
     if (sable_check_mpi(MPI_Allreduce(&wanted, threads, 1, MPI_INT, MPI_MIN, comm), "MPI_Allreduce", error))

@@ -10,7 +10,7 @@ const char *sable_isa_name(enum sable_isa level)
     return names[level];
 }
 
-static enum sable_isa best_level(void)
+enum sable_isa sable_isa_best(void)
 {
 #if defined(SABLE_ISA_DISPATCH) && defined(__x86_64__)
     __builtin_cpu_init();
@@ -29,7 +29,7 @@ static enum sable_isa best_level(void)
  * could race on. */
 static int requested_level(const char *request)
 {
-    for (int level = 0; level <= (int)best_level(); level++)
+    for (int level = 0; level <= (int)sable_isa_best(); level++)
         if (strcmp(request, names[level]) == 0)
             return level;
     return -1;
@@ -39,7 +39,7 @@ enum sable_isa sable_isa(void)
 {
     const char *request = getenv("SABLE_ISA");
     int level = request ? requested_level(request) : -1;
-    return level >= 0 ? (enum sable_isa)level : best_level();
+    return level >= 0 ? (enum sable_isa)level : sable_isa_best();
 }
 
 const char *sable_isa_request_failed(void)

@@ -20,6 +20,8 @@ enum sable_isa {
 /* The best level that the processor and this build have, or a lower one forced by SABLE_ISA=base|v2|v3|v4 in the
  * environment (an unknown or unavailable name is ignored; sable_isa_request_failed() tells). */
 enum sable_isa sable_isa(void);
+/* The best level that the processor and this build have. */
+enum sable_isa sable_isa_best(void);
 /* The value of SABLE_ISA if it could not be honoured, else NULL. */
 const char *sable_isa_request_failed(void);
 const char *sable_isa_name(enum sable_isa level); /* "base", "v2", "v3", "v4" */

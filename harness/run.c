@@ -1,0 +1,450 @@
+#include "run.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "build_info.h"
+#include "input.h"
+#include "plan.h"
+#include "progress.h"
+#include "report.h"
+
+/* --ranks: the first `ranks` of the launch; without it the only set is all of them. */
+struct rank_set {
+    int ranks;
+    MPI_Comm comm; /* MPI_COMM_NULL on the ranks outside */
+    struct sable_machine machine;
+    struct sable_plan plan;
+};
+
+/* One launch of `sable run`: what it was asked, what it found, what it has done so far. */
+struct session {
+    const struct sable_options *options;
+    int threads, rank, ranks;       /* in MPI_COMM_WORLD */
+    struct sable_machine machine;   /* of all ranks */
+    struct sable_ceilings ceilings; /* of all rank sets */
+    struct sable_results *results;  /* rank 0 */
+    bool stored;
+    char path[1024];
+    struct sable_input *input;
+    struct sable_progress progress;
+    int64_t order;
+    int kept; /* runs found complete in the file that is resumed */
+    int runs, capacity;
+    struct sable_run *run; /* [runs] all that were measured; arrays on rank 0 */
+    int sets;
+    struct rank_set *set; /* [sets]; the runs point into their plans */
+};
+
+/* ---- The results file's name ---- */
+
+static void default_path(const struct sable_options *options, int ranks, int threads, char *path, size_t size)
+{
+    char what[200] = "", utc[32];
+    for (int i = 0; i < options->whats; i++) {
+        size_t used = strlen(what);
+        snprintf(what + used, sizeof what - used, "%s%s", i ? "+" : "", options->what[i]);
+    }
+    for (char *c = what; *c; c++)
+        if (*c == '/')
+            *c = '_';
+    time_t now = time(NULL);
+    struct tm parts;
+    gmtime_r(&now, &parts);
+    strftime(utc, sizeof utc, "%Y%m%dT%H%M%SZ", &parts);
+    mkdir("results", 0777); /* a failure shows when the file is created in it */
+    snprintf(path, size, "results/%s-%s-%s-%dx%d.h5", what, options->class_name, utc, ranks, threads);
+}
+
+static int open_results(struct session *s, const char *command_line, struct sable_error *error)
+{
+    const struct sable_options *o = s->options;
+    if (s->rank == 0) {
+        const char *path = o->output ? o->output : o->resume;
+        if (path)
+            snprintf(s->path, sizeof s->path, "%s", path);
+        else
+            default_path(o, s->ranks, s->threads, s->path, sizeof s->path);
+        size_t length = strlen(s->path);
+        if (path && strlen(path) >= sizeof s->path - sizeof ".partial")
+            sable_fail(error, SABLE_BAD_INPUT, "the output's name is longer than %zu bytes", sizeof s->path);
+        else if (o->resume && !o->output && length > 8 && strcmp(s->path + length - 8, ".partial") == 0)
+            s->path[length - 8] = '\0'; /* FILE.partial continues as FILE */
+        if (!error->code && o->resume)
+            sable_results_resume(o->resume, s->path, o->force || !o->output, command_line, &s->results, error);
+        else if (!error->code)
+            sable_results_create(s->path, o->force, command_line, &s->results, error);
+    }
+    s->stored = true;
+    return sable_agree(MPI_COMM_WORLD, error);
+}
+
+/* ---- Ceilings of several rank sets lie in one list ---- */
+
+static void add_ceilings(struct sable_ceilings *all, const struct sable_ceilings *more)
+{
+    for (int i = 0; i < more->count && all->count < SABLE_MAX_CEILINGS; i++)
+        all->list[all->count++] = more->list[i];
+}
+
+/* Collective. */
+static int store_machine(struct session *s, const struct sable_ceilings *latest, struct sable_error *error)
+{
+    add_ceilings(&s->ceilings, latest);
+    if (s->results)
+        sable_results_machine(s->results, &s->machine, &s->ceilings, error);
+    return sable_agree(MPI_COMM_WORLD, error);
+}
+
+/* ---- One workload ---- */
+
+static const char *setting_text(const struct sable_plan_item *item, const char *name)
+{
+    for (int i = 0; i < item->settings; i++)
+        if (strcmp(item->setting[i].name, name) == 0)
+            return item->setting[i].text;
+    return "";
+}
+
+/* What is known of a run before it ran: enough to look it up in a file that is resumed. */
+static struct sable_run expected_run(const struct session *s, const struct sable_plan_item *item, int v, int ranks)
+{
+    struct sable_run run = {.workload = item->workload,
+                            .settings = item->settings,
+                            .setting = item->setting,
+                            .seed = s->options->seed,
+                            .ranks = ranks,
+                            .threads = s->threads,
+                            .fom = NAN,
+                            .ratio = NAN};
+    snprintf(run.name, sizeof run.name, "%s", item->workload->name);
+    snprintf(run.variant, sizeof run.variant, "%s", item->variant[v]->name);
+    snprintf(run.class_name, sizeof run.class_name, "%s", item->class_name);
+    snprintf(run.strategy, sizeof run.strategy, "%.31s", setting_text(item, "strategy"));
+    return run;
+}
+
+/* Collective. Variants are measured together or not at all: their ratios need each other. */
+static int is_stored(struct session *s, const struct sable_plan_item *item, const struct rank_set *set, int *stored,
+                     struct sable_error *error)
+{
+    *stored = s->results && s->options->resume;
+    for (int v = 0; v < item->variants && *stored; v++) {
+        struct sable_run run = expected_run(s, item, v, set->ranks);
+        *stored = sable_results_has(s->results, &run);
+    }
+    return sable_check_mpi(MPI_Bcast(stored, 1, MPI_INT, 0, set->comm), "MPI_Bcast", error);
+}
+
+static struct sable_run *room_for(struct session *s, int count, struct sable_error *error)
+{
+    if (s->runs + count > s->capacity) {
+        int capacity = 2 * (s->runs + count);
+        struct sable_run *larger = realloc(s->run, (size_t)capacity * sizeof *larger);
+        if (!larger) {
+            sable_fail(error, SABLE_ENVIRONMENT, "out of memory for %d runs", capacity);
+            return NULL;
+        }
+        s->run = larger;
+        s->capacity = capacity;
+    }
+    return s->run + s->runs;
+}
+
+static int run_item(struct session *s, const struct sable_plan_item *item, const struct rank_set *set,
+                    struct sable_ceilings *ceilings, struct sable_error *error)
+{
+    const struct sable_options *o = s->options;
+    int stored;
+    if (is_stored(s, item, set, &stored, error))
+        return error->code;
+    if (stored) {
+        s->kept += item->variants;
+        return SABLE_OK;
+    }
+    struct sable_job job = {.workload = item->workload,
+                            .params = item->params,
+                            .variants = item->variants,
+                            .seed = o->seed,
+                            .input = s->input,
+                            .fault = item->fault,
+                            .verify = o->verify,
+                            .keep = o->keep,
+                            .effort = o->effort};
+    struct sable_run *runs = room_for(s, item->variants, error);
+    if (sable_agree(set->comm, error))
+        return error->code;
+    for (int v = 0; v < item->variants; v++) {
+        job.variant[v] = item->variant[v];
+        runs[v] = expected_run(s, item, v, set->ranks);
+        runs[v].order = s->order++;
+    }
+    s->progress.name = item->workload->name;
+    s->progress.started = sable_now();
+    int failed = sable_measure(&job, set->comm, s->threads, &set->machine, o->ceilings, ceilings, s->results, s->stored,
+                               &s->progress, runs, error);
+    sable_progress_clear(&s->progress);
+    if (failed) {
+        for (int v = 0; v < item->variants; v++)
+            sable_run_free(&runs[v]);
+        return failed;
+    }
+    s->runs += item->variants;
+    for (int v = 0; v < item->variants && s->rank == 0 && !o->json; v++)
+        sable_report_fom(stdout, &runs[v]);
+    fflush(stdout);
+    return SABLE_OK;
+}
+
+/* ---- Sets of ranks ---- */
+
+static int make_set(struct session *s, int ranks, struct rank_set *set, struct sable_error *error)
+{
+    set->ranks = ranks;
+    set->comm = MPI_COMM_NULL;
+    if (sable_check_mpi(MPI_Comm_split(MPI_COMM_WORLD, s->rank < ranks ? 0 : MPI_UNDEFINED, s->rank, &set->comm),
+                        "MPI_Comm_split", error))
+        return error->code;
+    if (set->comm == MPI_COMM_NULL)
+        return SABLE_OK;
+    return sable_machine_describe(set->comm, s->threads, &set->machine, error) ||
+                   sable_plan_make(s->options, set->comm, s->threads, set->machine.memory_available, &set->plan, error)
+               ? error->code
+               : SABLE_OK;
+}
+
+/* Every mistake that can be seen before anything is computed is seen here. */
+static int make_sets(struct session *s, struct sable_error *error)
+{
+    const struct sable_options *o = s->options;
+    s->sets = o->rank_sets ? o->rank_sets : 1;
+    if (!(s->set = calloc((size_t)s->sets, sizeof *s->set)))
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory for %d sets of ranks", s->sets);
+    for (int i = 0; i < o->rank_sets; i++)
+        if (o->rank_set[i] > s->ranks)
+            return sable_fail(error, SABLE_BAD_INPUT, "--ranks: %d of a launch of %d", o->rank_set[i], s->ranks);
+    if (sable_agree(MPI_COMM_WORLD, error))
+        return error->code;
+    for (int i = 0; i < s->sets; i++) {
+        make_set(s, o->rank_sets ? o->rank_set[i] : s->ranks, &s->set[i], error);
+        if (sable_agree(MPI_COMM_WORLD, error))
+            return error->code;
+        s->progress.workloads += s->set[i].plan.count;
+    }
+    return SABLE_OK;
+}
+
+static int run_set(struct session *s, const struct rank_set *set, struct sable_ceilings *ceilings,
+                   struct sable_error *error)
+{
+    const struct sable_options *o = s->options;
+    if (o->ceilings != SABLE_CEILINGS_NONE &&
+        sable_ceilings_measure(set->comm, s->threads, o->ceilings, ceilings, error))
+        return error->code;
+    for (int i = 0; i < set->plan.count; i++) {
+        s->progress.workload++;
+        if (run_item(s, &set->plan.item[i], set, ceilings, error))
+            return error->code;
+    }
+    return SABLE_OK;
+}
+
+/* Ranks outside of the set sleep until it is done: a spinning wait would disturb the measurement. */
+static int wait_for_set(struct sable_error *error)
+{
+    const struct timespec nap = {0, 2000000};
+    MPI_Request request;
+    int done = 0;
+    if (sable_check_mpi(MPI_Ibarrier(MPI_COMM_WORLD, &request), "MPI_Ibarrier", error))
+        return error->code;
+    while (!done) {
+        if (sable_check_mpi(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "MPI_Test", error))
+            return error->code;
+        if (!done)
+            nanosleep(&nap, NULL);
+    }
+    return SABLE_OK;
+}
+
+static int run_sets(struct session *s, struct sable_error *error)
+{
+    for (int i = 0; i < s->sets; i++) {
+        struct sable_ceilings ceilings = {0};
+        if (s->set[i].comm != MPI_COMM_NULL)
+            run_set(s, &s->set[i], &ceilings, error);
+        wait_for_set(error);
+        if (sable_agree(MPI_COMM_WORLD, error) || store_machine(s, &ceilings, error))
+            return error->code;
+    }
+    return SABLE_OK;
+}
+
+/* ---- The command ---- */
+
+static void dry_run(const struct session *s)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < s->sets && s->rank == 0; i++) {
+        const struct rank_set *set = &s->set[i];
+        double available = set->machine.memory_available;
+        if (s->options->json)
+            json_array_append_new(list, sable_plan_json(&set->plan, set->ranks, s->threads, available));
+        else
+            sable_plan_print(stdout, &set->plan, set->ranks, s->threads, available);
+    }
+    if (s->rank == 0 && s->options->json) {
+        json_dumpf(list, stdout, JSON_INDENT(2));
+        fputc('\n', stdout);
+    }
+    json_decref(list);
+}
+
+static void report(const struct session *s)
+{
+    if (s->options->json) {
+        json_t *root =
+            json_pack("{ss ss si so so}", "sable_version", SABLE_VERSION, "results", s->path, "kept", s->kept,
+                      "ceilings", sable_report_ceilings_json(&s->ceilings), "runs", sable_report_json(s->run, s->runs));
+        json_dumpf(root, stdout, JSON_INDENT(2));
+        fputc('\n', stdout);
+        json_decref(root);
+    } else if (!s->options->quiet) {
+        fputc('\n', stdout);
+        if (s->runs > 0)
+            sable_report_table(stdout, s->run, s->runs);
+        if (s->kept > 0)
+            printf("%d run%s kept from %s\n", s->kept, s->kept > 1 ? "s" : "", s->options->resume);
+        printf("results: %s\n", s->path);
+    }
+    fflush(stdout);
+}
+
+/* Collective. The verdicts of rank 0 decide for all. */
+static int judge(const struct session *s, struct sable_error *error)
+{
+    int code = SABLE_OK;
+    for (int r = 0; r < s->runs && s->rank == 0; r++) {
+        if (s->run[r].verdict == SABLE_FAIL)
+            code = SABLE_WRONG;
+        else if (s->run[r].verdict == SABLE_UNTRUSTED && s->options->strict && code == SABLE_OK)
+            code = SABLE_ENVIRONMENT;
+    }
+    return sable_check_mpi(MPI_Bcast(&code, 1, MPI_INT, 0, MPI_COMM_WORLD), "MPI_Bcast", error) ? error->code : code;
+}
+
+static int measure_all(struct session *s, const char *command_line, struct sable_error *error)
+{
+    if (s->options->input)
+        sable_input_open(s->options->input, &s->input, error);
+    const struct sable_ceilings none = {0};
+    if (sable_agree(MPI_COMM_WORLD, error) || open_results(s, command_line, error) || store_machine(s, &none, error) ||
+        run_sets(s, error))
+        return error->code;
+    if (s->results) {
+        struct sable_results *results = s->results;
+        s->results = NULL;
+        sable_results_finish(results, error);
+    }
+    if (sable_agree(MPI_COMM_WORLD, error))
+        return error->code;
+    if (s->rank == 0)
+        report(s);
+    return judge(s, error);
+}
+
+static void close_session(struct session *s)
+{
+    if (s->results)
+        sable_results_abandon(s->results);
+    if (s->input)
+        sable_input_close(s->input);
+    for (int r = 0; r < s->runs; r++)
+        sable_run_free(&s->run[r]);
+    free(s->run);
+    for (int i = 0; i < s->sets && s->set; i++) {
+        sable_plan_free(&s->set[i].plan);
+        sable_machine_free(&s->set[i].machine);
+        if (s->set[i].comm != MPI_COMM_NULL)
+            MPI_Comm_free(&s->set[i].comm);
+    }
+    free(s->set);
+    sable_machine_free(&s->machine);
+    free(s);
+}
+
+static struct session *open_session(const struct sable_options *options, int threads, struct sable_error *error)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (!s) {
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory");
+        return NULL;
+    }
+    s->options = options;
+    s->threads = threads;
+    MPI_Comm_rank(MPI_COMM_WORLD, &s->rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &s->ranks);
+    s->progress.on = s->rank == 0 && options->progress && isatty(STDERR_FILENO);
+    return s;
+}
+
+int sable_run_command(const struct sable_options *options, int threads, const char *command_line,
+                      struct sable_error *error)
+{
+    struct session *s = open_session(options, threads, error);
+    if (sable_agree(MPI_COMM_WORLD, error)) {
+        free(s);
+        return error->code;
+    }
+    int code = SABLE_OK;
+    sable_bind_threads(MPI_COMM_WORLD, threads);
+    if (make_sets(s, error) || sable_machine_describe(MPI_COMM_WORLD, threads, &s->machine, error))
+        code = error->code;
+    else if (options->dry_run)
+        dry_run(s);
+    else
+        code = measure_all(s, command_line, error);
+    close_session(s);
+    return code;
+}
+
+int sable_ceilings_command(const struct sable_options *options, int threads, const char *command_line,
+                           struct sable_error *error)
+{
+    struct session *s = open_session(options, threads, error);
+    if (sable_agree(MPI_COMM_WORLD, error)) {
+        free(s);
+        return error->code;
+    }
+    struct sable_ceilings measured = {0};
+    sable_bind_threads(MPI_COMM_WORLD, threads);
+    if (sable_machine_describe(MPI_COMM_WORLD, threads, &s->machine, error) ||
+        (options->output && open_results(s, command_line, error)) ||
+        sable_ceilings_measure(MPI_COMM_WORLD, threads, SABLE_CEILINGS_FULL, &measured, error) ||
+        sable_ceilings_hdf5(MPI_COMM_WORLD, options->output ? options->output : "./ceilings.h5", &measured, error) ||
+        store_machine(s, &measured, error))
+        goto done;
+    if (s->results) {
+        struct sable_results *results = s->results;
+        s->results = NULL;
+        sable_results_finish(results, error);
+    }
+    if (sable_agree(MPI_COMM_WORLD, error) || s->rank > 0)
+        goto done;
+    if (options->json) {
+        json_t *json = sable_report_ceilings_json(&measured);
+        json_dumpf(json, stdout, JSON_INDENT(2));
+        fputc('\n', stdout);
+        json_decref(json);
+    } else {
+        sable_report_ceilings(stdout, &measured);
+        if (s->machine.guard[0])
+            printf("not trusted: %s\n", s->machine.guard);
+    }
+done:
+    close_session(s);
+    return error->code;
+}
