@@ -286,7 +286,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 {
     struct parse *parse = state->input;
     struct sable_options *o = parse->options;
-    parse->next = state->next;
+    if (key < ARGP_KEY_END) /* an option or a word, not one of argp's own events */
+        parse->next = state->next;
     bool *flag = flag_of(key, o);
     if (flag)
         *flag = true;
