@@ -28,12 +28,18 @@ struct sable_machine {
     int hosts;                      /* all ranks */
     char guard[SABLE_REASON_SIZE];  /* all ranks: "" or why times are untrusted (oversubscription, overlap) */
     char notice[SABLE_REASON_SIZE]; /* all ranks: "" or what is worth a warning (unbound threads) */
-    double memory_available;        /* bytes this rank may use: its share of its host's, cgroup limits included */
+    double memory_available;        /* bytes that every rank may use: the least share of a host's memory over its
+                                       ranks, cgroup and address space limits included */
 };
 
-/* Binds this rank's OpenMP threads to cores of their own, if neither the user (OMP_PROC_BIND, SABLE_BIND=none) nor the
- * launcher has: cores are dealt out over the ranks of a host. Collective; call once, before any parallel region that
- * matters. Never fails: what it can't bind, the guard reports. */
+/* Is SABLE_BIND none, cores or auto, or unset? Not collective. */
+int sable_bind_check(struct sable_error *error);
+
+/* Binds this rank's OpenMP threads to cores of their own within the processors that the launcher gave it, which the
+ * ranks of a host that were given the same ones share: spread evenly, a core each while cores last, then a hardware
+ * thread each. Leaves binding to the user who set OMP_PROC_BIND, OMP_PLACES, GOMP_CPU_AFFINITY or KMP_AFFINITY (unless
+ * SABLE_BIND=cores) or SABLE_BIND=none. Collective; call once, before any parallel region that matters. Never fails:
+ * what it can't bind, the guard reports. */
 void sable_bind_threads(MPI_Comm comm, int threads);
 
 /* Collective. */
@@ -44,8 +50,8 @@ void sable_machine_free(struct sable_machine *machine);
 struct sable_disturbance {
     double steal_seconds;         /* of the CPUs of this rank's cpuset, from /proc/stat */
     int64_t involuntary_switches; /* of all threads of this process */
-    double clock_ghz;             /* effective clock of a short dependent chain of adds (one add a cycle) */
-    int64_t peak_rss;             /* bytes */
+    double clock_ghz; /* effective clock of a short dependent chain of adds (one add a cycle); NaN where unknown */
+    int64_t peak_rss; /* bytes */
 };
 void sable_disturbance_sample(struct sable_disturbance *now);
 

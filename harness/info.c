@@ -1,0 +1,100 @@
+#include "info.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "build_info.h"
+#include "machine.h"
+
+enum { MOST_LINES = 64 };
+
+static void print_facts(const struct sable_machine *machine)
+{
+    printf("%-24s %s (%s)\n", "sable", SABLE_VERSION, SABLE_GIT_REVISION);
+    for (int i = 0; i < machine->facts; i++)
+        printf("%-24s %s\n", machine->fact[i].name, machine->fact[i].text);
+    printf("%-24s %.1f GiB for each rank\n", "memory_available", machine->memory_available / 0x1p30);
+}
+
+/* Threads of the same rank on the same processors take one line. */
+static int64_t end_of_group(const struct sable_machine *machine, int64_t first)
+{
+    const struct sable_binding *b = machine->binding;
+    int64_t end = first + 1;
+    while (end < machine->bindings && b[end].rank == b[first].rank && strcmp(b[end].cpuset, b[first].cpuset) == 0)
+        end++;
+    return end;
+}
+
+static void print_bindings(const struct sable_machine *machine)
+{
+    int64_t lines = 0;
+    printf("\n%8s  %-9s  %-24s  %s\n", "rank", "threads", "host", "processors");
+    for (int64_t i = 0, end; i < machine->bindings; i = end) {
+        const struct sable_binding *b = &machine->binding[i];
+        end = end_of_group(machine, i);
+        if (lines++ == MOST_LINES) {
+            printf("%8s  %lld more threads of ranks %d to %d: --json shows them all\n", "...",
+                   (long long)(machine->bindings - i), b->rank, machine->binding[machine->bindings - 1].rank);
+            break;
+        }
+        char threads[32];
+        snprintf(threads, sizeof threads, end > i + 1 ? "%d-%d" : "%d", b->thread, machine->binding[end - 1].thread);
+        printf("%8d  %-9s  %-24s  %s\n", b->rank, threads, b->host, b->cpuset);
+    }
+}
+
+static json_t *describe_json(const struct sable_machine *machine, int ranks, int threads)
+{
+    json_t *facts = json_object(), *bindings = json_array();
+    for (int i = 0; i < machine->facts; i++)
+        json_object_set_new(facts, machine->fact[i].name, json_string(machine->fact[i].text));
+    for (int64_t i = 0; i < machine->bindings; i++) {
+        const struct sable_binding *b = &machine->binding[i];
+        json_array_append_new(bindings, json_pack("{si si ss ss}", "rank", b->rank, "thread", b->thread, "host",
+                                                  b->host, "cpuset", b->cpuset));
+    }
+    return json_pack("{ss ss si si si sf so so ss ss}", "sable_version", SABLE_VERSION, "git_revision",
+                     SABLE_GIT_REVISION, "ranks", ranks, "threads", threads, "hosts", machine->hosts,
+                     "memory_available", machine->memory_available, "machine", facts, "binding", bindings, "guard",
+                     machine->guard, "notice", machine->notice);
+}
+
+static int print_json(const struct sable_machine *machine, int ranks, int threads, struct sable_error *error)
+{
+    json_t *json = describe_json(machine, ranks, threads);
+    if (!json)
+        return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for JSON");
+    json_dumpf(json, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(json);
+    return SABLE_OK;
+}
+
+int sable_info(MPI_Comm comm, int threads, bool json, struct sable_error *error)
+{
+    struct sable_machine machine;
+    int rank, ranks;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &ranks);
+    sable_bind_check(error);
+    if (sable_agree(comm, error))
+        return error->code;
+    sable_bind_threads(comm, threads);
+    if (sable_machine_describe(comm, threads, &machine, error))
+        return error->code;
+    if (rank == 0 && json)
+        print_json(&machine, ranks, threads, error);
+    else if (rank == 0) {
+        print_facts(&machine);
+        printf("%-24s %d x %d\n", "ranks x threads", ranks, threads);
+        print_bindings(&machine);
+        if (machine.guard[0])
+            printf("\nnot trusted: %s\n", machine.guard);
+        if (machine.notice[0])
+            printf("\nnotice: %s\n", machine.notice);
+    }
+    sable_machine_free(&machine);
+    return error->code;
+}
