@@ -52,9 +52,9 @@ enum { SABLE_HALO_FIELDS = 4 }; /* most fields in one exchange */
 
 struct sable_halo; /* buffers and persistent requests */
 
-/* Collective over `comm` (the communicator whose ranks the block was made for). Prepares exchanges of `fields` fields
- * together (one message a neighbour), cells of sizes[0..fields) bytes; `corners`: also the four diagonal cells.
- * *halo is owned by the caller; on an error it is NULL. */
+/* For every rank of `comm`, the communicator whose ranks the block was made for; no communication yet. Prepares
+ * exchanges of `fields` fields together (one message a neighbour), cells of sizes[0..fields) bytes; `corners`: also the
+ * four diagonal cells. *halo is owned by the caller; on an error it is NULL. */
 int sable_halo_create(MPI_Comm comm, const struct sable_block *block, bool corners, int fields, const size_t sizes[],
                       struct sable_halo **halo, struct sable_error *error);
 void sable_halo_free(struct sable_halo *halo);
