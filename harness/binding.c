@@ -1,17 +1,53 @@
+#define _GNU_SOURCE /* sched_getaffinity, sched_setaffinity */
 #include "binding.h"
 
 #include <ctype.h>
 #include <omp.h>
-#include <stdio.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Cpusets as text ---- */
+/* ---- Sets of processors ---- */
+
+struct sable_mask sable_mask_of_thread(void)
+{
+    struct sable_mask mask = {0};
+#ifdef __linux__
+    if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)&mask))
+        mask = (struct sable_mask){0};
+#endif
+    return mask;
+}
+
+static void bind_thread(const struct sable_mask *mask)
+{
+#ifdef __linux__
+    sched_setaffinity(0, sizeof *mask, (const cpu_set_t *)mask);
+#else
+    (void)mask;
+#endif
+}
+
+bool sable_mask_is_empty(const struct sable_mask *mask)
+{
+    unsigned long any = 0;
+    for (int w = 0; w < SABLE_MASK_WORDS; w++)
+        any |= mask->word[w];
+    return any == 0;
+}
+
+static bool overlap(const struct sable_mask *a, const struct sable_mask *b)
+{
+    unsigned long any = 0;
+    for (int w = 0; w < SABLE_MASK_WORDS; w++)
+        any |= a->word[w] & b->word[w];
+    return any != 0;
+}
 
 void sable_cpuset_format(hwloc_const_cpuset_t set, char text[SABLE_CPUSET_SIZE])
 {
     static const char cut[] = ",...";
-    if (!set || hwloc_bitmap_weight(set) <= 0) {
+    if (hwloc_bitmap_weight(set) <= 0) {
         memcpy(text, "?", 2);
         return;
     }
@@ -28,60 +64,97 @@ int sable_cpuset_parse(const char *text, hwloc_cpuset_t set)
     hwloc_bitmap_zero(set);
     for (;;) {
         char *end;
-        unsigned long first, last;
         if (!isdigit((unsigned char)*text))
             return -1;
-        first = last = strtoul(text, &end, 10);
+        unsigned long first = strtoul(text, &end, 10), last = first;
         if (*end == '-' && isdigit((unsigned char)end[1]))
             last = strtoul(end + 1, &end, 10);
         if (last < first || last >= MOST_PROCESSORS || hwloc_bitmap_set_range(set, (unsigned)first, (int)last))
             return -1;
-        if (*end == '\0')
-            return 0;
         if (*end != ',')
-            return -1;
+            return *end == '\0' ? 0 : -1;
         text = end + 1;
     }
 }
 
-/* ---- Dealing out cores ---- */
+/* ---- Dealing out ---- */
 
-/* The n-th object of a type that has processors in `allowed`; with n < 0 NULL, and *count says how many there are. */
+hwloc_topology_t sable_topology_load(void)
+{
+    hwloc_topology_t topology;
+    if (hwloc_topology_init(&topology))
+        return NULL;
+    if (hwloc_topology_set_flags(topology, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED) || hwloc_topology_load(topology)) {
+        hwloc_topology_destroy(topology);
+        return NULL;
+    }
+    return topology;
+}
+
+/* The n-th object of a type that has processors in `allowed`, or NULL; *count is then how many there are. */
 static hwloc_obj_t nth_object(hwloc_topology_t topology, hwloc_const_cpuset_t allowed, hwloc_obj_type_t type, int64_t n,
                               int64_t *count)
 {
     hwloc_obj_t object = NULL;
     *count = 0;
-    while ((object = hwloc_get_next_obj_covering_cpuset_by_type(topology, allowed, type, object))) {
-        if (*count == n)
-            break;
+    while ((object = hwloc_get_next_obj_covering_cpuset_by_type(topology, allowed, type, object)) && *count < n)
         ++*count;
-    }
     return object;
 }
 
-static int64_t count_objects(hwloc_topology_t topology, hwloc_const_cpuset_t allowed, hwloc_obj_type_t type)
-{
-    int64_t count;
-    nth_object(topology, allowed, type, -1, &count);
-    return count;
-}
-
-int sable_place_thread(hwloc_topology_t topology, hwloc_const_cpuset_t allowed, int64_t slot, int64_t slots,
-                       hwloc_cpuset_t place)
+/* Where the `slot`-th of `slots` threads belongs that share `allowed`. */
+static void place_thread(hwloc_topology_t topology, hwloc_const_cpuset_t allowed, int64_t slot, int64_t slots,
+                         hwloc_cpuset_t scratch, struct sable_mask *place)
 {
     static const hwloc_obj_type_t units[] = {HWLOC_OBJ_CORE, HWLOC_OBJ_PU};
     for (int u = 0; u < 2; u++) {
-        int64_t count = count_objects(topology, allowed, units[u]);
+        int64_t count;
+        nth_object(topology, allowed, units[u], INT64_MAX, &count);
         if (count < slots)
             continue;
         hwloc_obj_t unit = nth_object(topology, allowed, units[u], slot * count / slots, &count);
-        return unit ? hwloc_bitmap_and(place, unit->cpuset, allowed) : -1;
+        hwloc_bitmap_and(scratch, unit->cpuset, allowed);
+        hwloc_bitmap_to_ulongs(scratch, SABLE_MASK_WORDS, place->word);
+        return;
     }
-    return -1;
 }
 
-/* Does the user want this rank's threads bound by us? */
+void sable_deal_processors(hwloc_topology_t topology, const struct sable_mask given[], int ranks, int threads,
+                           struct sable_mask place[])
+{
+    hwloc_cpuset_t allowed = hwloc_bitmap_alloc(), scratch = hwloc_bitmap_alloc();
+    memset(place, 0, (size_t)ranks * (size_t)threads * sizeof *place);
+    for (int r = 0; r < ranks && allowed && scratch; r++) {
+        int64_t position = 0, sharers = 0;
+        bool clear = !sable_mask_is_empty(&given[r]);
+        for (int other = 0; other < ranks && clear; other++) {
+            bool same = memcmp(&given[other], &given[r], sizeof *given) == 0;
+            clear = same || !overlap(&given[other], &given[r]);
+            sharers += same;
+            position += same && other < r;
+        }
+        if (!clear)
+            continue;
+        hwloc_bitmap_from_ulongs(allowed, SABLE_MASK_WORDS, given[r].word);
+        for (int t = 0; t < threads; t++)
+            place_thread(topology, allowed, position * threads + t, sharers * threads, scratch,
+                         &place[(int64_t)r * threads + t]);
+    }
+    hwloc_bitmap_free(allowed);
+    hwloc_bitmap_free(scratch);
+}
+
+/* ---- Binding ---- */
+
+int sable_bind_check(struct sable_error *error)
+{
+    const char *request = getenv("SABLE_BIND");
+    if (request && *request && strcmp(request, "none") && strcmp(request, "cores") && strcmp(request, "auto"))
+        return sable_fail(error, SABLE_BAD_INPUT, "SABLE_BIND=%.80s: must be none, cores or auto", request);
+    return SABLE_OK;
+}
+
+/* Shall this rank's threads be bound by us, rather than by the OpenMP runtime or not at all? */
 static bool wants_binding(void)
 {
     static const char *const decided[] = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", NULL};
@@ -96,83 +169,51 @@ static bool wants_binding(void)
     return true;
 }
 
-int sable_bind_check(struct sable_error *error)
+/* The first rank of a host deals for all of them: reading the topology once is dear enough on a large host. */
+static void deal_on_host(MPI_Comm host, int threads, struct sable_mask own[])
 {
-    const char *request = getenv("SABLE_BIND");
-    if (request && strcmp(request, "none") && strcmp(request, "cores") && strcmp(request, "auto"))
-        return sable_fail(error, SABLE_BAD_INPUT, "SABLE_BIND=%.80s: must be none, cores or auto", request);
-    return SABLE_OK;
-}
-
-/* Ranks of a host that were given the very same processors share them in the order of ranks; sets that overlap
- * otherwise can't be dealt out without knowing what the launcher meant. An empty set asks for nothing. */
-struct sharing {
-    int64_t position, ranks;
-};
-
-enum { MASK_WORDS = 256 }; /* 16384 processors */
-
-static bool share_out(MPI_Comm host, const unsigned long own[MASK_WORDS], struct sharing *sharing)
-{
-    static const unsigned long nobody[MASK_WORDS];
     int rank, ranks;
     MPI_Comm_rank(host, &rank);
     MPI_Comm_size(host, &ranks);
-    unsigned long(*all)[MASK_WORDS] = malloc((size_t)ranks * sizeof *all);
-    int have = all != NULL, all_have = 0;
-    bool clear =
-        MPI_Allreduce(&have, &all_have, 1, MPI_INT, MPI_MIN, host) == MPI_SUCCESS && all_have &&
-        MPI_Allgather(own, MASK_WORDS, MPI_UNSIGNED_LONG, all, MASK_WORDS, MPI_UNSIGNED_LONG, host) == MPI_SUCCESS &&
-        memcmp(own, nobody, sizeof nobody) != 0;
-    *sharing = (struct sharing){0};
-    for (int r = 0; clear && r < ranks; r++) {
-        bool same = memcmp(all[r], own, sizeof *all) == 0, overlap = false;
-        for (int w = 0; w < MASK_WORDS; w++)
-            overlap = overlap || (all[r][w] & own[w]);
-        clear = same || !overlap;
-        sharing->ranks += same;
-        sharing->position += same && r < rank;
+    struct sable_mask mine = wants_binding() ? sable_mask_of_thread() : (struct sable_mask){0};
+    struct sable_mask *given = NULL, *place = NULL;
+    hwloc_topology_t topology = NULL;
+    const int words = SABLE_MASK_WORDS;
+    if (rank == 0) {
+        given = calloc((size_t)ranks, sizeof *given);
+        place = calloc((size_t)ranks * (size_t)threads, sizeof *place);
+        topology = sable_topology_load();
     }
-    free(all);
-    return clear;
-}
-
-static void bind_team(hwloc_topology_t topology, hwloc_const_cpuset_t allowed, struct sharing sharing, int threads)
-{
-#pragma omp parallel num_threads(threads)
-    {
-        hwloc_cpuset_t place = hwloc_bitmap_alloc();
-        int64_t slot = sharing.position * threads + omp_get_thread_num();
-        if (place && sable_place_thread(topology, allowed, slot, sharing.ranks * threads, place) == 0)
-            hwloc_set_cpubind(topology, place, HWLOC_CPUBIND_THREAD);
-        hwloc_bitmap_free(place);
+    int ready = rank > 0 || (given && place && topology), all_ready = 0;
+    if (MPI_Allreduce(&ready, &all_ready, 1, MPI_INT, MPI_MIN, host) == MPI_SUCCESS && all_ready &&
+        MPI_Gather(&mine, words, MPI_UNSIGNED_LONG, given, words, MPI_UNSIGNED_LONG, 0, host) == MPI_SUCCESS) {
+        if (rank == 0)
+            sable_deal_processors(topology, given, ranks, threads, place);
+        MPI_Scatter(place, words * threads, MPI_UNSIGNED_LONG, own, words * threads, MPI_UNSIGNED_LONG, 0, host);
     }
+    if (topology)
+        hwloc_topology_destroy(topology);
+    free(given);
+    free(place);
 }
 
 void sable_bind_threads(MPI_Comm comm, int threads)
 {
     MPI_Comm host;
-    hwloc_topology_t topology = NULL;
-    hwloc_cpuset_t allowed = hwloc_bitmap_alloc();
-    unsigned long own[MASK_WORDS] = {0};
-    struct sharing sharing;
-    bool loaded = allowed && hwloc_topology_init(&topology) == 0 && hwloc_topology_load(topology) == 0;
-    if (loaded && wants_binding() && hwloc_get_cpubind(topology, allowed, HWLOC_CPUBIND_THREAD) == 0)
-        hwloc_bitmap_to_ulongs(allowed, MASK_WORDS, own);
-    if (MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host) == MPI_SUCCESS) {
-        if (share_out(host, own, &sharing))
-            bind_team(topology, allowed, sharing, threads);
-        MPI_Comm_free(&host);
+    struct sable_mask *own = calloc((size_t)threads, sizeof *own);
+    int ready = own != NULL, all_ready = 0;
+    if (MPI_Allreduce(&ready, &all_ready, 1, MPI_INT, MPI_MIN, comm) != MPI_SUCCESS || !all_ready)
+        goto done;
+    if (MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host) != MPI_SUCCESS)
+        goto done;
+    deal_on_host(host, threads, own);
+    MPI_Comm_free(&host);
+#pragma omp parallel num_threads(threads)
+    {
+        const struct sable_mask *mask = &own[omp_get_thread_num()];
+        if (!sable_mask_is_empty(mask))
+            bind_thread(mask);
     }
-    if (topology)
-        hwloc_topology_destroy(topology);
-    hwloc_bitmap_free(allowed);
-}
-
-void sable_binding_query(hwloc_topology_t topology, struct sable_binding *binding)
-{
-    hwloc_cpuset_t set = hwloc_bitmap_alloc();
-    bool known = set && topology && hwloc_get_cpubind(topology, set, HWLOC_CPUBIND_THREAD) == 0;
-    sable_cpuset_format(known ? set : NULL, binding->cpuset);
-    hwloc_bitmap_free(set);
+done:
+    free(own);
 }

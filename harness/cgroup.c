@@ -82,7 +82,7 @@ static double least_limit(const char *root, const char *controller, double (*lim
         snprintf(folder, sizeof folder, "%s%s", root, path);
         least = fmin(least, limit(folder)); /* fmin passes over NaN */
         char *slash = strrchr(path, '/');
-        if (!slash || !*path)
+        if (!slash)
             return least;
         *slash = '\0';
     }

@@ -1,7 +1,5 @@
-#define _GNU_SOURCE /* sched_getaffinity */
 #include <fcntl.h>
 #include <math.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -11,7 +9,7 @@
 #include <cpuid.h>
 #endif
 
-#include "machine.h"
+#include "binding.h"
 
 /* ---- The clock ---- */
 
@@ -67,38 +65,33 @@ static bool may_be_stolen_from(void)
 #endif
 }
 
-enum { CPU_SETS = 16 }; /* of 1024 processors each: sched_getaffinity fails if the kernel's are more */
-
 /* Where this process's threads may run, asked once, as it takes a parallel region: threads are not bound again after
  * sable_bind_threads(), which comes before any repetition. */
-static const cpu_set_t *watched_cpus(void)
+static const struct sable_mask *watched_processors(void)
 {
-    static cpu_set_t watched[CPU_SETS];
-    static bool known;
-    if (known)
-        return watched;
+    static struct sable_mask watched;
+    if (!sable_mask_is_empty(&watched))
+        return &watched;
 #pragma omp parallel
     {
-        cpu_set_t own[CPU_SETS];
-        CPU_ZERO_S(sizeof own, own);
-        if (sched_getaffinity(0, sizeof own, own) == 0) {
-#pragma omp critical
-            CPU_OR_S(sizeof own, watched, watched, own);
-        }
+        struct sable_mask own = sable_mask_of_thread();
+#pragma omp critical(sable_watched)
+        for (int w = 0; w < SABLE_MASK_WORDS; w++)
+            watched.word[w] |= own.word[w];
     }
-    known = true;
-    return watched;
+    return &watched;
 }
 
 /* Clock ticks in column `steal` of the line "cpu7 user nice system idle iowait irq softirq steal …". */
-static long long steal_ticks(const char *line, const cpu_set_t *cpus)
+static long long steal_ticks(const char *line, const struct sable_mask *watched)
 {
     enum { COLUMNS_BEFORE = 7 };
     char *end;
     if (line[3] < '0' || line[3] > '9')
         return 0;
+    const unsigned long bits = 8 * sizeof *watched->word;
     unsigned long cpu = strtoul(line + 3, &end, 10);
-    if (cpu >= 1024ul * CPU_SETS || !CPU_ISSET_S(cpu, sizeof(cpu_set_t[CPU_SETS]), cpus))
+    if (cpu >= bits * SABLE_MASK_WORDS || !(watched->word[cpu / bits] >> cpu % bits & 1))
         return 0;
     for (int i = 0; i < COLUMNS_BEFORE; i++)
         strtoll(end, &end, 10);
@@ -109,19 +102,17 @@ static double steal_seconds(void)
 {
     if (!may_be_stolen_from())
         return 0;
-    const cpu_set_t *cpus = watched_cpus();
-    char text[65536 + 1];
+    const struct sable_mask *watched = watched_processors();
+    char text[65536];
     int file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
-    ssize_t size = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    ssize_t size = file < 0 ? 0 : read(file, text, sizeof text - 1);
     if (file >= 0)
         close(file);
-    long long ticks = 0;
     text[size > 0 ? size : 0] = '\0';
-    for (const char *line = text; line && strncmp(line, "cpu", 3) == 0;) {
-        ticks += steal_ticks(line, cpus);
-        line = strchr(line, '\n');
-        line = line ? line + 1 : NULL;
-    }
+    long long ticks = 0;
+    char *line = text;
+    for (char *end; strncmp(line, "cpu", 3) == 0 && (end = strchr(line, '\n')); line = end + 1)
+        ticks += steal_ticks(line, watched);
     return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 

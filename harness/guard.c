@@ -77,22 +77,39 @@ static const struct crowd *most_crowded(hwloc_topology_t topology, const struct 
     return worst;
 }
 
+/* The processors of the host that this launch can use: this process's cgroup's, and what any thread has. */
+static int count_usable(hwloc_topology_t topology, hwloc_const_cpuset_t together)
+{
+    hwloc_cpuset_t usable = hwloc_bitmap_dup(together);
+    if (!usable)
+        return hwloc_bitmap_weight(together);
+    hwloc_bitmap_or(usable, usable, hwloc_topology_get_allowed_cpuset(topology));
+    int count = hwloc_bitmap_weight(usable);
+    hwloc_bitmap_free(usable);
+    return count;
+}
+
 static void judge_crowds(hwloc_topology_t topology, const char *host, const struct crowd *crowds, int64_t n,
                          int64_t count, const char *advice, char *guard, char *notice)
 {
     char text[SABLE_CPUSET_SIZE];
     int64_t confined, loose = 0;
-    int places, all = hwloc_bitmap_weight(hwloc_topology_get_allowed_cpuset(topology));
+    int places, usable = count_usable(topology, crowds[n - 1].set);
     const struct crowd *worst = most_crowded(topology, crowds, n, false, &confined, &places);
-    if (worst && count > all) {
+    if (worst && count > usable) {
         snprintf(guard, SABLE_REASON_SIZE, "%.63s runs %lld threads on %d processors: use fewer ranks or threads", host,
-                 (long long)count, all);
-    } else if (worst) {
+                 (long long)count, usable);
+        return;
+    }
+    if (worst) {
         sable_cpuset_format(worst->set, text);
         snprintf(guard, SABLE_REASON_SIZE,
                  "%lld threads share %d of the %d processors of %.63s (%.100s): give each rank a core per thread, %s",
-                 (long long)confined, places, all, host, text, advice);
-    } else if ((worst = most_crowded(topology, crowds, n, true, &confined, &places))) {
+                 (long long)confined, places, usable, host, text, advice);
+        return;
+    }
+    worst = most_crowded(topology, crowds, n, true, &confined, &places);
+    if (worst) {
         sable_cpuset_format(worst->set, text);
         snprintf(notice, SABLE_REASON_SIZE, "%lld threads share %d cores of %.63s (processors %.100s)",
                  (long long)confined, places, host, text);
@@ -101,10 +118,10 @@ static void judge_crowds(hwloc_topology_t topology, const char *host, const stru
         if (count_cores(topology, crowds[i].set) > 1)
             loose += crowds[i].threads;
     size_t length = strlen(notice);
-    if (loose > 0 && !*guard)
+    if (loose > 0)
         snprintf(notice + length, SABLE_REASON_SIZE - length,
-                 "%s%lld of %lld threads of %.63s are not bound to a core: set OMP_PROC_BIND=close OMP_PLACES=cores",
-                 length ? "; " : "", (long long)loose, (long long)count, host);
+                 "%s%lld of %lld threads of %.63s are not bound to a core: set SABLE_BIND=cores, or bind them, %s",
+                 length ? "; " : "", (long long)loose, (long long)count, host, advice);
 }
 
 void sable_binding_judge(hwloc_topology_t topology, const struct sable_binding *binding, int64_t count,
@@ -131,14 +148,14 @@ void sable_binding_judge(hwloc_topology_t topology, const struct sable_binding *
     free(sorted);
 }
 
-void sable_binding_advice(int threads, char advice[SABLE_CPUSET_SIZE])
+void sable_binding_advice(int threads, char advice[SABLE_ADVICE_SIZE])
 {
     if (getenv("OMPI_COMM_WORLD_LOCAL_RANK"))
-        snprintf(advice, SABLE_CPUSET_SIZE, "mpirun --map-by slot:PE=%d --bind-to core", threads);
+        snprintf(advice, SABLE_ADVICE_SIZE, "mpirun --map-by slot:PE=%d --bind-to core", threads);
     else if (getenv("SLURM_LAUNCH_NODE_IPADDR"))
-        snprintf(advice, SABLE_CPUSET_SIZE, "srun --cpu-bind=cores -c %d", threads);
+        snprintf(advice, SABLE_ADVICE_SIZE, "srun --cpu-bind=cores -c %d", threads);
     else if (getenv("PMI_RANK"))
-        snprintf(advice, SABLE_CPUSET_SIZE, "mpirun -bind-to core:%d", threads);
+        snprintf(advice, SABLE_ADVICE_SIZE, "mpirun -bind-to core:%d", threads);
     else
-        snprintf(advice, SABLE_CPUSET_SIZE, "with taskset or numactl");
+        snprintf(advice, SABLE_ADVICE_SIZE, "with taskset or numactl");
 }

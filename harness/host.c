@@ -18,6 +18,7 @@ const char *const sable_host_fact_name[SABLE_HOST_FACTS] = {
     [SABLE_HOST_CORES] = "cores",
     [SABLE_HOST_HARDWARE_THREADS] = "hardware_threads",
     [SABLE_HOST_NUMA_DOMAINS] = "numa_domains",
+    [SABLE_HOST_ALLOWED] = "processors_allowed",
     [SABLE_HOST_CACHES] = "caches",
     [SABLE_HOST_MEMORY] = "memory",
     [SABLE_HOST_KERNEL] = "kernel",
@@ -73,6 +74,8 @@ static void describe_topology(hwloc_topology_t topology, char text[SABLE_HOST_FA
     if (model)
         set(text[SABLE_HOST_CPU_MODEL], model);
     describe_caches(topology, text[SABLE_HOST_CACHES]);
+    hwloc_bitmap_list_snprintf(text[SABLE_HOST_ALLOWED], SABLE_HOST_TEXT_SIZE,
+                               hwloc_topology_get_allowed_cpuset(topology));
 }
 
 /* The choice in brackets of "always [madvise] never". */

@@ -7,8 +7,6 @@
 #include "build_info.h"
 #include "machine.h"
 
-enum { MOST_LINES = 64 };
-
 static void print_facts(const struct sable_machine *machine)
 {
     printf("%-24s %s (%s)\n", "sable", SABLE_VERSION, SABLE_GIT_REVISION);
@@ -17,31 +15,43 @@ static void print_facts(const struct sable_machine *machine)
     printf("%-24s %.1f GiB for each rank\n", "memory_available", machine->memory_available / 0x1p30);
 }
 
-/* Threads of the same rank on the same processors take one line. */
-static int64_t end_of_group(const struct sable_machine *machine, int64_t first)
+enum { LINE_SIZE = 480, LINE_END = 40 };
+
+/* Writes the processors of the threads [first, end), "0 | 1 | 2-3 (2 threads)", and how many found no room. */
+static void list_processors(const struct sable_binding *b, int64_t first, int64_t end, char line[LINE_SIZE])
 {
-    const struct sable_binding *b = machine->binding;
-    int64_t end = first + 1;
-    while (end < machine->bindings && b[end].rank == b[first].rank && strcmp(b[end].cpuset, b[first].cpuset) == 0)
-        end++;
-    return end;
+    size_t length = 0, size = LINE_SIZE - LINE_END;
+    for (int64_t t = first, same; t < end; t = same) {
+        for (same = t + 1; same < end && strcmp(b[same].cpuset, b[t].cpuset) == 0;)
+            same++;
+        char threads[40] = "";
+        if (same > t + 1)
+            snprintf(threads, sizeof threads, " (%lld threads)", (long long)(same - t));
+        int added = snprintf(line + length, size - length, "%s%s%s", t > first ? " | " : "", b[t].cpuset, threads);
+        if (length + (size_t)added >= size) {
+            snprintf(line + length, LINE_SIZE - length, " | ... %lld more threads", (long long)(end - t));
+            return;
+        }
+        length += (size_t)added;
+    }
 }
 
 static void print_bindings(const struct sable_machine *machine)
 {
-    int64_t lines = 0;
-    printf("\n%8s  %-9s  %-24s  %s\n", "rank", "threads", "host", "processors");
+    enum { MOST_LINES = 64 };
+    const struct sable_binding *b = machine->binding;
+    int lines = 0;
+    printf("\n%8s  %-20s  %s\n", "rank", "host", "processors of each thread");
     for (int64_t i = 0, end; i < machine->bindings; i = end) {
-        const struct sable_binding *b = &machine->binding[i];
-        end = end_of_group(machine, i);
         if (lines++ == MOST_LINES) {
-            printf("%8s  %lld more threads of ranks %d to %d: --json shows them all\n", "...",
-                   (long long)(machine->bindings - i), b->rank, machine->binding[machine->bindings - 1].rank);
-            break;
+            printf("%8s  and ranks %d to %d: --json shows all\n", "...", b[i].rank, b[machine->bindings - 1].rank);
+            return;
         }
-        char threads[32];
-        snprintf(threads, sizeof threads, end > i + 1 ? "%d-%d" : "%d", b->thread, machine->binding[end - 1].thread);
-        printf("%8d  %-9s  %-24s  %s\n", b->rank, threads, b->host, b->cpuset);
+        for (end = i; end < machine->bindings && b[end].rank == b[i].rank;)
+            end++;
+        char line[LINE_SIZE];
+        list_processors(b, i, end, line);
+        printf("%8d  %-20s  %s\n", b[i].rank, b[i].host, line);
     }
 }
 

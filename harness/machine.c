@@ -1,38 +1,15 @@
 #include "machine.h"
 
-#include <ctype.h>
-#include <math.h>
 #include <omp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <hdf5.h>
-
 #include "binding.h"
-#include "build_info.h"
 #include "cgroup.h"
 #include "host.h"
-#include "sable_array.h"
-#include "sable_isa.h"
-
-extern char **environ;
-
-__attribute__((format(printf, 3, 4))) static void add_fact(struct sable_machine *machine, const char *name,
-                                                           const char *format, ...)
-{
-    if (machine->facts >= (int)(sizeof machine->fact / sizeof *machine->fact))
-        return;
-    struct sable_fact *fact = &machine->fact[machine->facts++];
-    va_list arguments;
-    va_start(arguments, format);
-    snprintf(fact->name, sizeof fact->name, "%s", name);
-    vsnprintf(fact->text, sizeof fact->text, format, arguments);
-    va_end(arguments);
-    fact->text[strcspn(fact->text, "\r\n")] = '\0';
-}
+#include "provenance.h"
 
 /* ---- Hosts: one leader speaks for each ---- */
 
@@ -89,7 +66,7 @@ static void add_variety(struct sable_machine *machine, const char *name, const s
     char text[sizeof machine->fact->text];
     size_t length = 0;
     if (variety->kinds == 1) {
-        add_fact(machine, name, "%s", variety->kind[0].text);
+        sable_add_fact(machine, name, "%s", variety->kind[0].text);
         return;
     }
     for (int k = 0; k < variety->kinds && length < sizeof text; k++)
@@ -97,7 +74,7 @@ static void add_variety(struct sable_machine *machine, const char *name, const s
                                    variety->kind[k].text, variety->kind[k].hosts);
     if (variety->others > 0 && length < sizeof text)
         snprintf(text + length, sizeof text - length, "; others (on %d hosts)", variety->others);
-    add_fact(machine, name, "%s", text);
+    sable_add_fact(machine, name, "%s", text);
 }
 
 /* "node1, node2, …" */
@@ -119,8 +96,8 @@ static int add_host_names(MPI_Comm leaders, const char *own, struct sable_machin
             length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", h ? ", " : "", names[h]);
         if (length >= sizeof text)
             memcpy(text + sizeof text - sizeof "...", "...", sizeof "...");
-        add_fact(machine, "hosts", "%d", hosts);
-        add_fact(machine, "host_names", "%s", text);
+        sable_add_fact(machine, "hosts", "%d", hosts);
+        sable_add_fact(machine, "host_names", "%s", text);
     }
     free(names);
     return error->code;
@@ -147,88 +124,20 @@ static int describe_hosts(MPI_Comm leaders, hwloc_topology_t topology, const cha
     return SABLE_OK;
 }
 
-/* ---- Software and environment: rank 0's ---- */
-
-static void describe_software(struct sable_machine *machine)
-{
-    char library[MPI_MAX_LIBRARY_VERSION_STRING];
-    int length, version, subversion, level;
-    unsigned major = 0, minor = 0, release = 0, hwloc = hwloc_get_api_version();
-    MPI_Get_library_version(library, &length);
-    MPI_Get_version(&version, &subversion);
-    MPI_Query_thread(&level);
-    H5get_libversion(&major, &minor, &release);
-    add_fact(machine, "mpi_library", "%s", library);
-    add_fact(machine, "mpi_standard", "%d.%d", version, subversion);
-    add_fact(machine, "mpi_thread_level", "%s",
-             level == MPI_THREAD_MULTIPLE     ? "MPI_THREAD_MULTIPLE"
-             : level == MPI_THREAD_SERIALIZED ? "MPI_THREAD_SERIALIZED"
-             : level == MPI_THREAD_FUNNELED   ? "MPI_THREAD_FUNNELED"
-                                              : "MPI_THREAD_SINGLE");
-    add_fact(machine, "compiler", "%s", SABLE_COMPILER);
-    add_fact(machine, "flags", "%s", SABLE_FLAGS);
-    add_fact(machine, "openmp", "%d", _OPENMP);
-    add_fact(machine, "hdf5", "%u.%u.%u (built with %d.%d.%d)", major, minor, release, H5_VERS_MAJOR, H5_VERS_MINOR,
-             H5_VERS_RELEASE);
-    add_fact(machine, "hwloc", "%u.%u.%u", hwloc >> 16, hwloc >> 8 & 255, hwloc & 255);
-    add_fact(machine, "simd", "%s", sable_isa_name(sable_isa()));
-    add_fact(machine, "simd_best", "%s", sable_isa_name(sable_isa_best()));
-}
-
-/* Launchers pass keys and their own addresses in the environment: not to be published. */
-static bool is_private(const char *name, size_t length)
-{
-    static const char *const words[] = {"KEY",  "TOKEN",     "SECRET", "PASS", "JWT", "CRED",
-                                        "ORTE", "TRANSPORT", "PMIX",   "_ESS", "URI", "COOKIE"};
-    for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
-        size_t word = strlen(words[w]);
-        for (size_t i = 0; i + word <= length; i++) {
-            size_t same = 0;
-            while (same < word && toupper((unsigned char)name[i + same]) == words[w][same])
-                same++;
-            if (same == word)
-                return true;
-        }
-    }
-    return false;
-}
-
-static int by_text(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Variables that change what OpenMP, MPI and Slurm do, the most telling first: what finds no room is left out. */
-static void describe_environment(struct sable_machine *machine)
-{
-    static const char *const prefixes[] = {"SABLE_",    "OMP_",   "GOMP_", "KMP_", "OMPI_MCA_", "MPICH_",
-                                           "MPIR_CVAR", "I_MPI_", "UCX_",  "FI_",  "SLURM_"};
-    size_t count = 0;
-    while (environ && environ[count])
-        count++;
-    char **sorted = malloc((count + 1) * sizeof *sorted);
-    if (!sorted)
-        return;
-    for (size_t i = 0; i < count; i++)
-        sorted[i] = environ[i];
-    qsort(sorted, count, sizeof *sorted, by_text);
-    for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++)
-        for (size_t i = 0; i < count; i++) {
-            size_t length = strcspn(sorted[i], "=");
-            char name[sizeof machine->fact->name];
-            if (strncmp(sorted[i], prefixes[p], strlen(prefixes[p])) || length >= sizeof name ||
-                sorted[i][length] != '=' || is_private(sorted[i], length))
-                continue;
-            memcpy(name, sorted[i], length);
-            name[length] = '\0';
-            add_fact(machine, name, "%s", sorted[i] + length + 1);
-        }
-    free(sorted);
-}
-
 /* ---- Bindings ---- */
 
-static struct sable_binding *query_team(MPI_Comm comm, hwloc_topology_t topology, int threads)
+static void query_thread(struct sable_binding *binding)
+{
+    struct sable_mask mask = sable_mask_of_thread();
+    hwloc_cpuset_t set = hwloc_bitmap_alloc();
+    if (set) {
+        hwloc_bitmap_from_ulongs(set, SABLE_MASK_WORDS, mask.word);
+        sable_cpuset_format(set, binding->cpuset);
+    }
+    hwloc_bitmap_free(set);
+}
+
+static struct sable_binding *query_team(MPI_Comm comm, int threads)
 {
     struct sable_binding *own = calloc((size_t)threads, sizeof *own);
     int rank;
@@ -241,7 +150,7 @@ static struct sable_binding *query_team(MPI_Comm comm, hwloc_topology_t topology
         binding->rank = rank;
         binding->thread = omp_get_thread_num();
         gethostname(binding->host, sizeof binding->host - 1);
-        sable_binding_query(topology, binding);
+        query_thread(binding);
     }
     return own;
 }
@@ -319,13 +228,47 @@ static int find_hosts(MPI_Comm comm, struct hosts *hosts, struct sable_error *er
                            "MPI_Comm_split", error);
 }
 
-static int describe(MPI_Comm comm, const struct hosts *hosts, hwloc_topology_t topology, int threads,
-                    struct sable_machine *machine, struct sable_error *error)
+/* What one host's leader finds; only it reads the topology. */
+static int lead_host(const struct hosts *hosts, const struct sable_binding *local, int threads,
+                     struct sable_machine *machine, struct sable_error *error)
+{
+    char advice[SABLE_ADVICE_SIZE];
+    hwloc_topology_t topology = sable_topology_load();
+    if (!topology)
+        sable_fail(error, SABLE_ENVIRONMENT, "hwloc can't read the topology of %s", local->host);
+    if (sable_agree(hosts->leaders, error))
+        goto done;
+    sable_binding_advice(threads, advice);
+    sable_binding_judge(topology, local, (int64_t)hosts->ranks * threads, sable_cgroup_cpus(), advice, machine->guard,
+                        machine->notice);
+    notice_huge_pages(machine);
+    describe_hosts(hosts->leaders, topology, local->host, machine, error);
+done:
+    if (topology)
+        hwloc_topology_destroy(topology);
+    return error->code;
+}
+
+/* What every rank learns. */
+static int share_findings(MPI_Comm comm, const struct hosts *hosts, struct sable_machine *machine,
+                          struct sable_error *error)
+{
+    double share = sable_host_memory_share(hosts->ranks);
+    int leader = hosts->rank == 0;
+    if (announce(comm, machine->guard, error) || announce(comm, machine->notice, error) ||
+        sable_check_mpi(MPI_Allreduce(&share, &machine->memory_available, 1, MPI_DOUBLE, MPI_MIN, comm),
+                        "MPI_Allreduce", error))
+        return error->code;
+    return sable_check_mpi(MPI_Allreduce(&leader, &machine->hosts, 1, MPI_INT, MPI_SUM, comm), "MPI_Allreduce", error);
+}
+
+static int describe(MPI_Comm comm, const struct hosts *hosts, int threads, struct sable_machine *machine,
+                    struct sable_error *error)
 {
     int rank, ranks;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &ranks);
-    struct sable_binding *own = query_team(comm, topology, threads), *local = NULL;
+    struct sable_binding *own = query_team(comm, threads), *local = NULL;
     if (!own)
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the binding of %d threads", threads);
     if (sable_agree(comm, error))
@@ -335,25 +278,16 @@ static int describe(MPI_Comm comm, const struct hosts *hosts, hwloc_topology_t t
     if (sable_agree(comm, error))
         goto done;
     local = gather_bindings(hosts->host, own, threads, error);
-    if (hosts->rank == 0 && local) {
-        char advice[SABLE_CPUSET_SIZE];
-        sable_binding_advice(threads, advice);
-        sable_binding_judge(topology, local, (int64_t)hosts->ranks * threads, sable_cgroup_cpus(), advice,
-                            machine->guard, machine->notice);
-        notice_huge_pages(machine);
-        describe_hosts(hosts->leaders, topology, own->host, machine, error);
-    }
-    if (rank == 0) {
-        describe_software(machine);
-        describe_environment(machine);
-    }
-    double share = sable_host_memory_share(hosts->ranks);
-    int leader = hosts->rank == 0;
-    if (sable_agree(comm, error) || announce(comm, machine->guard, error) || announce(comm, machine->notice, error))
+    if (sable_agree(comm, error))
         goto done;
-    sable_check_mpi(MPI_Allreduce(&share, &machine->memory_available, 1, MPI_DOUBLE, MPI_MIN, comm), "MPI_Allreduce",
-                    error);
-    sable_check_mpi(MPI_Allreduce(&leader, &machine->hosts, 1, MPI_INT, MPI_SUM, comm), "MPI_Allreduce", error);
+    if (hosts->rank == 0)
+        lead_host(hosts, local, threads, machine, error);
+    if (rank == 0) {
+        sable_describe_software(machine);
+        sable_describe_environment(machine);
+    }
+    if (!sable_agree(comm, error))
+        share_findings(comm, hosts, machine, error);
 done:
     free(own);
     free(local);
@@ -363,20 +297,16 @@ done:
 int sable_machine_describe(MPI_Comm comm, int threads, struct sable_machine *machine, struct sable_error *error)
 {
     struct hosts hosts = {MPI_COMM_NULL, MPI_COMM_NULL, 0, 1};
-    hwloc_topology_t topology = NULL;
     *machine = (struct sable_machine){0};
-    if (hwloc_topology_init(&topology) || hwloc_topology_load(topology))
-        sable_fail(error, SABLE_ENVIRONMENT, "hwloc can't read this host's topology");
-    if (!sable_agree(comm, error) && !find_hosts(comm, &hosts, error))
-        describe(comm, &hosts, topology, threads, machine, error);
+    find_hosts(comm, &hosts, error);
+    if (!sable_agree(comm, error))
+        describe(comm, &hosts, threads, machine, error);
     if (error->code)
         sable_machine_free(machine);
     if (hosts.leaders != MPI_COMM_NULL)
         MPI_Comm_free(&hosts.leaders);
     if (hosts.host != MPI_COMM_NULL)
         MPI_Comm_free(&hosts.host);
-    if (topology)
-        hwloc_topology_destroy(topology);
     return error->code;
 }
 
