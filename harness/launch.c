@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "machine.h"
 #include "registry.h"
 #include "sable_isa.h"
 
@@ -102,6 +103,8 @@ static int share_of_cores(MPI_Comm comm, struct sable_error *error)
 /* OpenMP runtimes ignore a malformed OMP_NUM_THREADS with a warning from every rank, or silently. */
 static int check_environment(struct sable_error *error)
 {
+    if (sable_bind_check(error))
+        return error->code;
     const char *list = getenv("OMP_NUM_THREADS");
     for (bool more = list && *list; more;) {
         char *end;
