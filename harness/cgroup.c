@@ -1,13 +1,13 @@
-/* Limits that a container or a batch system sets by cgroups, version 1 or 2: the strictest one from this process's
- * group up to the root counts. */
+#include "cgroup.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cgroup.h"
-
 enum { PATH_SIZE = 1024, LINE_SIZE = 1024 };
+
+/* ---- Small files ---- */
 
 bool sable_read_line(const char *path, char *line, size_t size)
 {
@@ -27,127 +27,129 @@ double sable_read_field(const char *path, const char *key)
     size_t length = strlen(key);
     FILE *file = fopen(path, "r");
     while (file && isnan(value) && fgets(line, sizeof line, file))
-        if (strncmp(line, key, length) == 0 && strchr(" \t:", line[length]))
+        if (strncmp(line, key, length) == 0 && line[length] && strchr(" \t:", line[length]))
             value = strtod(line + length + strspn(line + length, " \t:"), NULL);
     if (file)
         fclose(file);
     return value;
 }
 
-/* A file of one number; NaN if it can't be read or says "max". */
-static double read_number(const char *folder, const char *name)
+/* The `n` numbers that a file of a group begins with; false if there are fewer ("max 100000"). */
+static bool read_numbers(const char *folder, const char *name, int n, double numbers[])
 {
-    char path[PATH_SIZE + 64], line[LINE_SIZE], *end;
+    char path[PATH_SIZE], line[LINE_SIZE], *end = line;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     if (!sable_read_line(path, line, sizeof line))
-        return NAN;
-    double value = strtod(line, &end);
-    return end == line ? NAN : value;
+        return false;
+    for (int i = 0; i < n; i++) {
+        char *start = end;
+        numbers[i] = strtod(start, &end);
+        if (end == start)
+            return false;
+    }
+    return true;
 }
 
-/* The path of this process's group in /proc/self/cgroup: "4:memory:/a/b" of a version 1 controller, or "0::/a/b" of
- * version 2. */
-static bool own_group(const char *controller, char *path, size_t size)
+/* ---- One group ---- */
+
+static void lower_cpus(struct sable_cgroup *limits, double quota, double period)
 {
-    char line[LINE_SIZE];
-    bool found = false;
-    FILE *file = fopen("/proc/self/cgroup", "r");
-    while (file && !found && fgets(line, sizeof line, file)) {
-        char *list = strchr(line, ':'), *group = list ? strchr(list + 1, ':') : NULL;
+    if (quota > 0 && period > 0) /* version 1 says −1 for no limit */
+        limits->cpus = fmin(limits->cpus, quota / period);
+}
+
+/* Pages of files that were not used for long count as left: they are given up before anybody is refused. */
+static void lower_memory(struct sable_cgroup *limits, double limit, const char *folder, const char *usage,
+                         const char *inactive)
+{
+    char path[PATH_SIZE];
+    double used, no_limit = 0x1p62; /* version 1 gives the last page of int64_t */
+    if (limit >= no_limit || !read_numbers(folder, usage, 1, &used))
+        return;
+    snprintf(path, sizeof path, "%s/memory.stat", folder);
+    double reclaimable = sable_read_field(path, inactive);
+    limits->memory = fmin(limits->memory, limit);
+    limits->memory_left = fmin(limits->memory_left, fmax(limit - used + (reclaimable > 0 ? reclaimable : 0), 0));
+}
+
+static void read_version_2(const char *folder, struct sable_cgroup *limits)
+{
+    double number[2];
+    if (read_numbers(folder, "cpu.max", 2, number))
+        lower_cpus(limits, number[0], number[1]);
+    if (read_numbers(folder, "memory.max", 1, number))
+        lower_memory(limits, number[0], folder, "memory.current", "inactive_file");
+}
+
+static void read_cpu_version_1(const char *folder, struct sable_cgroup *limits)
+{
+    double quota, period;
+    if (read_numbers(folder, "cpu.cfs_quota_us", 1, &quota) && read_numbers(folder, "cpu.cfs_period_us", 1, &period))
+        lower_cpus(limits, quota, period);
+}
+
+static void read_memory_version_1(const char *folder, struct sable_cgroup *limits)
+{
+    double limit;
+    if (read_numbers(folder, "memory.limit_in_bytes", 1, &limit))
+        lower_memory(limits, limit, folder, "memory.usage_in_bytes", "total_inactive_file");
+}
+
+/* ---- All groups that this process is in ---- */
+
+/* Reads the group and those above it, whose limits hold as well. In a container the path of the group may not be
+ * visible; what is, is at the root. */
+static void climb(const char *root, const char *group, void (*read)(const char *, struct sable_cgroup *),
+                  struct sable_cgroup *limits)
+{
+    char folder[LINE_SIZE];
+    size_t length = strlen(root);
+    if (snprintf(folder, sizeof folder, "%s%s", root, group) >= (int)sizeof folder)
+        return;
+    for (char *end = folder + strlen(folder); end && end >= folder + length; end = strrchr(folder, '/')) {
+        *end = '\0';
+        read(folder, limits);
+    }
+}
+
+/* Is `name` in a list "cpu,cpuacct"? */
+static bool lists(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *entry = list; entry; entry = strchr(entry, ','), entry += entry != NULL)
+        if (strncmp(entry, name, length) == 0 && (entry[length] == ',' || entry[length] == '\0'))
+            return true;
+    return false;
+}
+
+/* Lines are "4:memory:/a/b" for version 1 controllers and "0::/a/b" for version 2. */
+struct sable_cgroup sable_cgroup_read(const char *groups, const char *root)
+{
+    struct sable_cgroup limits = {INFINITY, INFINITY, INFINITY};
+    char line[LINE_SIZE], mount[LINE_SIZE];
+    FILE *file = fopen(groups, "r");
+    while (file && fgets(line, sizeof line, file)) {
+        char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group)
             continue;
         *group++ = '\0';
-        list++;
         group[strcspn(group, "\n")] = '\0';
-        size_t length = strlen(controller);
-        for (char *name = list; name && !found; name = strchr(name, ','), name += name != NULL)
-            found = strncmp(name, controller, length) == 0 && (name[length] == ',' || name[length] == '\0');
-        if (found)
-            snprintf(path, size, "%s", group);
+        controllers++;
+        if (!*controllers)
+            climb(root, group, read_version_2, &limits);
+        snprintf(mount, sizeof mount, "%s/cpu", root);
+        if (lists(controllers, "cpu"))
+            climb(mount, group, read_cpu_version_1, &limits);
+        snprintf(mount, sizeof mount, "%s/memory", root);
+        if (lists(controllers, "memory"))
+            climb(mount, group, read_memory_version_1, &limits);
     }
     if (file)
         fclose(file);
-    return found;
+    return limits;
 }
 
-/* The least limit(folder) of this process's group and those above it. In a container the group's own path may not be
- * visible; its limits are then those of the root. */
-static double least_limit(const char *root, const char *controller, double (*limit)(const char *folder))
+struct sable_cgroup sable_cgroup_own(void)
 {
-    char path[PATH_SIZE / 2], folder[PATH_SIZE];
-    double least = INFINITY;
-    if (!own_group(controller, path, sizeof path))
-        return least;
-    for (;;) {
-        snprintf(folder, sizeof folder, "%s%s", root, path);
-        least = fmin(least, limit(folder)); /* fmin passes over NaN */
-        char *slash = strrchr(path, '/');
-        if (!slash)
-            return least;
-        *slash = '\0';
-    }
-}
-
-static double cpus_v1(const char *folder)
-{
-    double quota = read_number(folder, "cpu.cfs_quota_us"); /* −1: no limit */
-    return quota > 0 ? quota / read_number(folder, "cpu.cfs_period_us") : NAN;
-}
-
-static double cpus_v2(const char *folder)
-{
-    char path[PATH_SIZE + 64], line[LINE_SIZE], *end; /* "max 100000" or "150000 100000" */
-    snprintf(path, sizeof path, "%s/cpu.max", folder);
-    if (!sable_read_line(path, line, sizeof line))
-        return NAN;
-    double quota = strtod(line, &end);
-    return end == line ? NAN : quota / strtod(end, NULL);
-}
-
-double sable_cgroup_cpus(void)
-{
-    return fmin(least_limit("/sys/fs/cgroup", "", cpus_v2), least_limit("/sys/fs/cgroup/cpu", "cpu", cpus_v1));
-}
-
-static double memory_v1(const char *folder)
-{
-    double limit = read_number(folder, "memory.limit_in_bytes");
-    return limit < 0x1p62 ? limit : NAN; /* "no limit" is the largest page-aligned int64_t */
-}
-
-static double memory_v2(const char *folder)
-{
-    return read_number(folder, "memory.max");
-}
-
-double sable_cgroup_memory(void)
-{
-    return fmin(least_limit("/sys/fs/cgroup", "", memory_v2),
-                least_limit("/sys/fs/cgroup/memory", "memory", memory_v1));
-}
-
-/* What a limit leaves: pages of files that were not used for long are given up before anybody is refused. */
-static double left(const char *folder, double limit, const char *usage, const char *inactive)
-{
-    char path[PATH_SIZE + 64];
-    snprintf(path, sizeof path, "%s/memory.stat", folder);
-    double reclaimable = sable_read_field(path, inactive);
-    return limit - read_number(folder, usage) + (reclaimable > 0 ? reclaimable : 0);
-}
-
-static double memory_left_v1(const char *folder)
-{
-    return left(folder, memory_v1(folder), "memory.usage_in_bytes", "total_inactive_file");
-}
-
-static double memory_left_v2(const char *folder)
-{
-    return left(folder, memory_v2(folder), "memory.current", "inactive_file");
-}
-
-double sable_cgroup_memory_left(void)
-{
-    double least = fmin(least_limit("/sys/fs/cgroup", "", memory_left_v2),
-                        least_limit("/sys/fs/cgroup/memory", "memory", memory_left_v1));
-    return fmax(least, 0);
+    return sable_cgroup_read("/proc/self/cgroup", "/sys/fs/cgroup");
 }

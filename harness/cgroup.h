@@ -10,9 +10,14 @@ bool sable_read_line(const char *path, char *line, size_t size);
 /* The number after `key` in a file of lines "key value" or "key: value"; NaN if it is not there. */
 double sable_read_field(const char *path, const char *key);
 
-/* INFINITY where there is no limit. */
-double sable_cgroup_cpus(void);        /* processors' worth of time */
-double sable_cgroup_memory(void);      /* bytes */
-double sable_cgroup_memory_left(void); /* bytes not yet used */
+struct sable_cgroup {           /* INFINITY where there is no limit */
+    double cpus;                /* processors' worth of time */
+    double memory, memory_left; /* bytes; not yet used */
+};
+
+/* `groups` is "/proc/self/cgroup", `root` "/sys/fs/cgroup", where a test has no others. */
+struct sable_cgroup sable_cgroup_read(const char *groups, const char *root);
+/* This process's. */
+struct sable_cgroup sable_cgroup_own(void);
 
 #endif

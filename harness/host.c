@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -150,18 +149,18 @@ void sable_host_describe(hwloc_topology_t topology, char text[SABLE_HOST_FACTS][
     describe_system(text);
     describe_hypervisor(text[SABLE_HOST_HYPERVISOR]);
     describe_memory(1024 * sable_read_field("/proc/meminfo", "MemTotal"), text[SABLE_HOST_MEMORY]);
+    struct sable_cgroup limits = sable_cgroup_own();
     set(text[SABLE_HOST_CGROUP_MEMORY], "no limit");
-    describe_memory(sable_cgroup_memory(), text[SABLE_HOST_CGROUP_MEMORY]);
-    double cpus = sable_cgroup_cpus();
+    describe_memory(limits.memory, text[SABLE_HOST_CGROUP_MEMORY]);
     set(text[SABLE_HOST_CGROUP_CPUS], "no limit");
-    if (isfinite(cpus))
-        snprintf(text[SABLE_HOST_CGROUP_CPUS], SABLE_HOST_TEXT_SIZE, "%g", cpus);
+    if (isfinite(limits.cpus))
+        snprintf(text[SABLE_HOST_CGROUP_CPUS], SABLE_HOST_TEXT_SIZE, "%g", limits.cpus);
 }
 
 double sable_host_memory_share(int ranks)
 {
     double host = 1024 * sable_read_field("/proc/meminfo", "MemAvailable");
-    double share = fmin(isnan(host) ? INFINITY : host, sable_cgroup_memory_left()) / ranks;
+    double share = fmin(isnan(host) ? INFINITY : host, sable_cgroup_own().memory_left) / ranks;
     struct rlimit space;
     if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
         double used = 1024 * sable_read_field("/proc/self/status", "VmSize");

@@ -239,7 +239,7 @@ static int lead_host(const struct hosts *hosts, const struct sable_binding *loca
     if (sable_agree(hosts->leaders, error))
         goto done;
     sable_binding_advice(threads, advice);
-    sable_binding_judge(topology, local, (int64_t)hosts->ranks * threads, sable_cgroup_cpus(), advice, machine->guard,
+    sable_binding_judge(topology, local, (int64_t)hosts->ranks * threads, sable_cgroup_own().cpus, advice, machine->guard,
                         machine->notice);
     notice_huge_pages(machine);
     describe_hosts(hosts->leaders, topology, local->host, machine, error);

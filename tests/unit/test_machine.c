@@ -1,5 +1,6 @@
 /* Binding and its judgement on synthetic topologies, where every answer is known; sampling and describing on whatever
  * machine the test runs. */
+#define _XOPEN_SOURCE 700 /* nftw */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,13 +8,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <ftw.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "binding.h"
+#include "cgroup.h"
 #include "provenance.h"
 
 static double seconds_now(void)
@@ -282,6 +286,87 @@ static void sixteen_thousand_threads_are_judged_at_once(void **state)
     hwloc_topology_destroy(topology);
 }
 
+/* ---- Limits of cgroups, from made-up files ---- */
+
+enum { PATH_SIZE = 256 };
+static char made_up[PATH_SIZE];
+
+static void put(const char *name, const char *text)
+{
+    char path[2 * PATH_SIZE];
+    snprintf(path, sizeof path, "%s/%s", made_up, name);
+    for (char *slash = path + strlen(made_up) + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+        *slash = '\0';
+        mkdir(path, 0700);
+    }
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static struct sable_cgroup read_made_up(void)
+{
+    char groups[2 * PATH_SIZE];
+    snprintf(groups, sizeof groups, "%s/groups", made_up);
+    return sable_cgroup_read(groups, made_up);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    const char *folder = getenv("TMPDIR");
+    snprintf(made_up, sizeof made_up, "%.200s/sable-cgroup-XXXXXX", folder ? folder : "/tmp");
+    return mkdtemp(made_up) ? 0 : -1;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+    (void)status, (void)type, (void)walk;
+    return remove(path);
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    return nftw(made_up, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void the_strictest_cgroup_above_counts(void **state)
+{
+    (void)state;
+    put("groups", "0::/job/step/task\n");
+    put("job/memory.max", "3000\n");
+    put("job/memory.current", "2900\n");
+    put("job/memory.stat", "anon 1\ninactive_file 400\n");
+    put("job/cpu.max", "150000 100000\n");
+    put("job/step/memory.max", "2000\n");
+    put("job/step/memory.current", "100\n");
+    put("job/step/cpu.max", "max 100000\n");
+    put("job/step/task/memory.max", "max\n");
+    struct sable_cgroup limits = read_made_up();
+    assert_true(limits.memory == 2000);
+    assert_true(limits.memory_left == 500); /* of the job: 3000 - 2900 and what can be reclaimed */
+    assert_true(limits.cpus == 1.5);
+}
+
+static void cgroups_of_version_1_are_read(void **state)
+{
+    (void)state;
+    put("groups", "5:cpuacct,cpu:/docker/abc\n4:memory:/docker/abc\n1:name=systemd:/\n0::/\n");
+    put("cpu/docker/abc/cpu.cfs_quota_us", "-1\n");
+    put("cpu/docker/abc/cpu.cfs_period_us", "100000\n");
+    put("memory/docker/abc/memory.limit_in_bytes", "9223372036854771712\n");
+    put("memory/docker/abc/memory.usage_in_bytes", "5\n");
+    struct sable_cgroup limits = read_made_up();
+    assert_true(isinf(limits.cpus) && isinf(limits.memory) && isinf(limits.memory_left));
+    put("cpu/cpu.cfs_quota_us", "50000\n"); /* a container sees its own group as the root */
+    put("cpu/cpu.cfs_period_us", "100000\n");
+    put("memory/docker/abc/memory.limit_in_bytes", "1000\n");
+    put("memory/docker/abc/memory.usage_in_bytes", "1001\n");
+    limits = read_made_up();
+    assert_true(limits.cpus == 0.5 && limits.memory == 1000 && limits.memory_left == 0);
+}
+
 /* ---- This machine ---- */
 
 static void only_known_values_of_sable_bind_pass(void **state)
@@ -445,6 +530,8 @@ int main(int argc, char **argv)
         ON_TWO_PACKAGES(an_unknown_set_is_no_offence),
         ON_TWO_PACKAGES(more_threads_than_a_cgroup_grants_time_are_not_trusted),
         cmocka_unit_test(sixteen_thousand_threads_are_judged_at_once),
+        cmocka_unit_test_setup_teardown(the_strictest_cgroup_above_counts, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(cgroups_of_version_1_are_read, make_folder, remove_folder),
         cmocka_unit_test(only_known_values_of_sable_bind_pass),
         cmocka_unit_test(disturbance_never_decreases_and_costs_little),
         cmocka_unit_test(this_machine_is_described),
