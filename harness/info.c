@@ -88,9 +88,6 @@ int sable_info(MPI_Comm comm, int threads, bool json, struct sable_error *error)
     int rank, ranks;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &ranks);
-    sable_bind_check(error);
-    if (sable_agree(comm, error))
-        return error->code;
     sable_bind_threads(comm, threads);
     if (sable_machine_describe(comm, threads, &machine, error))
         return error->code;

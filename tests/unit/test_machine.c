@@ -231,6 +231,9 @@ static void more_threads_than_processors_are_not_trusted(void **state)
     assert_non_null(strstr(guard, "node7 runs 17 threads on 16 processors"));
     judge(*state, PROCESSORS, cpusets);
     assert_string_equal(guard, "");
+    cpusets[0] = cpusets[1] = "0"; /* as many processors as threads, but badly shared out: more are no remedy */
+    judge(*state, PROCESSORS, cpusets);
+    assert_non_null(strstr(guard, "bind them"));
 }
 
 static void threads_that_share_a_core_are_noticed(void **state)
