@@ -103,9 +103,10 @@ static void judge_crowds(hwloc_topology_t topology, const char *host, const stru
     }
     if (worst) {
         sable_cpuset_format(worst->set, text);
-        snprintf(guard, SABLE_REASON_SIZE,
-                 "%lld threads share %d of the %d processors of %.63s (%.100s): give each rank a core per thread, %s",
-                 (long long)confined, places, usable, host, text, advice);
+        snprintf(
+            guard, SABLE_REASON_SIZE,
+            "%lld threads share %d of the %d processors of %.63s (%.100s): give each rank a core per thread by `%s`",
+            (long long)confined, places, usable, host, text, advice);
         return;
     }
     worst = most_crowded(topology, crowds, n, true, &confined, &places);
@@ -120,7 +121,7 @@ static void judge_crowds(hwloc_topology_t topology, const char *host, const stru
     size_t length = strlen(notice);
     if (loose > 0)
         snprintf(notice + length, SABLE_REASON_SIZE - length,
-                 "%s%lld of %lld threads of %.63s are not bound to a core: set SABLE_BIND=cores, or bind them, %s",
+                 "%s%lld of %lld threads of %.63s are not bound to a core: set SABLE_BIND=cores, or bind them by `%s`",
                  length ? "; " : "", (long long)loose, (long long)count, host, advice);
 }
 
@@ -152,10 +153,10 @@ void sable_binding_advice(int threads, char advice[SABLE_ADVICE_SIZE])
 {
     if (getenv("OMPI_COMM_WORLD_LOCAL_RANK"))
         snprintf(advice, SABLE_ADVICE_SIZE, "mpirun --map-by slot:PE=%d --bind-to core", threads);
+    else if (getenv("MPI_LOCALRANKID")) /* Hydra, of MPICH and its descent; mpirun may itself have used srun */
+        snprintf(advice, SABLE_ADVICE_SIZE, "mpirun -bind-to core:%d", threads);
     else if (getenv("SLURM_LAUNCH_NODE_IPADDR"))
         snprintf(advice, SABLE_ADVICE_SIZE, "srun --cpu-bind=cores -c %d", threads);
-    else if (getenv("PMI_RANK"))
-        snprintf(advice, SABLE_ADVICE_SIZE, "mpirun -bind-to core:%d", threads);
     else
-        snprintf(advice, SABLE_ADVICE_SIZE, "with taskset or numactl");
+        snprintf(advice, SABLE_ADVICE_SIZE, "taskset -c LIST");
 }

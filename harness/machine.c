@@ -195,7 +195,8 @@ static int announce(MPI_Comm comm, char reason[SABLE_REASON_SIZE], struct sable_
         return error->code;
     size_t length = strlen(reason);
     if (hosts > 1)
-        snprintf(reason + length, SABLE_REASON_SIZE - length, " (and alike on %d more hosts)", hosts - 1);
+        snprintf(reason + length, SABLE_REASON_SIZE - length, " (and alike on %d more host%s)", hosts - 1,
+                 hosts > 2 ? "s" : "");
     return SABLE_OK;
 }
 
@@ -239,8 +240,8 @@ static int lead_host(const struct hosts *hosts, const struct sable_binding *loca
     if (sable_agree(hosts->leaders, error))
         goto done;
     sable_binding_advice(threads, advice);
-    sable_binding_judge(topology, local, (int64_t)hosts->ranks * threads, sable_cgroup_own().cpus, advice, machine->guard,
-                        machine->notice);
+    sable_binding_judge(topology, local, (int64_t)hosts->ranks * threads, sable_cgroup_own().cpus, advice,
+                        machine->guard, machine->notice);
     notice_huge_pages(machine);
     describe_hosts(hosts->leaders, topology, local->host, machine, error);
 done:

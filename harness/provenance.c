@@ -59,8 +59,10 @@ void sable_describe_software(struct sable_machine *machine)
 /* Launchers pass keys, addresses and names of people in the environment: not to be published with results. */
 static bool is_private(const char *name)
 {
-    static const char *const words[] = {"KEY", "TOKEN", "SECRET", "PASS", "JWT",    "CRED", "USER",       "ACCOUNT",
-                                        "UID", "_GID",  "ORTE",   "PMIX", "COOKIE", "_ESS", "TRANSPORTS", "URI"};
+    static const char *const words[] = {
+        "KEY",   "TOKEN",      "SECRET",          "PASS", "JWT",     "CRED", "COOKIE", "USER",
+        "UID",   "_GID",       "ACCOUNT",         "ORTE", "PMIX",    "_ESS", "_HOST",  "_ADDR",
+        "_PORT", "TRANSPORTS", "WORKING_CLUSTER", "URI",  "TASK_PID"};
     char upper[sizeof((struct sable_fact *)NULL)->name];
     size_t length = 0;
     for (; name[length]; length++)
