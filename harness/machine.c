@@ -10,71 +10,31 @@
 #include "cgroup.h"
 #include "host.h"
 #include "provenance.h"
+#include "variety.h"
 
 /* ---- Hosts: one leader speaks for each ---- */
 
-/* The different values of a fact over all hosts. */
-struct variety {
-    int32_t kinds, others; /* hosts whose value found no room */
-    struct {
-        int32_t hosts;
-        char text[SABLE_HOST_TEXT_SIZE];
-    } kind[6];
-};
-
-static void merge(const struct variety *from, struct variety *into)
-{
-    const int room = sizeof into->kind / sizeof *into->kind;
-    into->others += from->others;
-    for (int i = 0; i < from->kinds; i++) {
-        int k = 0;
-        while (k < into->kinds && strcmp(into->kind[k].text, from->kind[i].text))
-            k++;
-        if (k < into->kinds)
-            into->kind[k].hosts += from->kind[i].hosts;
-        else if (k < room)
-            into->kind[into->kinds++] = from->kind[i];
-        else
-            into->others += from->kind[i].hosts;
-    }
-}
-
-static void merge_operation(void *from, void *into, int *count, MPI_Datatype *type)
+static void merge_varieties(void *from, void *into, int *count, MPI_Datatype *type)
 {
     (void)type;
     for (int i = 0; i < *count; i++)
-        merge((const struct variety *)from + i, (struct variety *)into + i);
+        sable_variety_merge((const struct sable_variety *)from + i, (struct sable_variety *)into + i);
 }
 
-static int reduce_varieties(MPI_Comm leaders, struct variety own[], struct variety all[], struct sable_error *error)
+static int reduce_varieties(MPI_Comm leaders, struct sable_variety own[], struct sable_variety all[],
+                            struct sable_error *error)
 {
     MPI_Datatype type;
     MPI_Op operation;
     if (sable_check_mpi(MPI_Type_contiguous(sizeof *own, MPI_BYTE, &type), "MPI_Type_contiguous", error))
         return error->code;
     MPI_Type_commit(&type);
-    if (!sable_check_mpi(MPI_Op_create(merge_operation, 1, &operation), "MPI_Op_create", error)) {
+    if (!sable_check_mpi(MPI_Op_create(merge_varieties, 1, &operation), "MPI_Op_create", error)) {
         sable_check_mpi(MPI_Reduce(own, all, SABLE_HOST_FACTS, type, operation, 0, leaders), "MPI_Reduce", error);
         MPI_Op_free(&operation);
     }
     MPI_Type_free(&type);
     return error->code;
-}
-
-static void add_variety(struct sable_machine *machine, const char *name, const struct variety *variety)
-{
-    char text[sizeof machine->fact->text];
-    size_t length = 0;
-    if (variety->kinds == 1) {
-        sable_add_fact(machine, name, "%s", variety->kind[0].text);
-        return;
-    }
-    for (int k = 0; k < variety->kinds && length < sizeof text; k++)
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s (on %d hosts)", k ? "; " : "",
-                                   variety->kind[k].text, variety->kind[k].hosts);
-    if (variety->others > 0 && length < sizeof text)
-        snprintf(text + length, sizeof text - length, "; others (on %d hosts)", variety->others);
-    sable_add_fact(machine, name, "%s", text);
 }
 
 /* "node1, node2, …" */
@@ -107,20 +67,21 @@ static int describe_hosts(MPI_Comm leaders, hwloc_topology_t topology, const cha
                           struct sable_error *error)
 {
     char text[SABLE_HOST_FACTS][SABLE_HOST_TEXT_SIZE];
-    struct variety own[SABLE_HOST_FACTS] = {0}, all[SABLE_HOST_FACTS] = {0};
+    struct sable_variety own[SABLE_HOST_FACTS], all[SABLE_HOST_FACTS] = {0};
     int rank;
     MPI_Comm_rank(leaders, &rank);
     if (add_host_names(leaders, host, machine, error))
         return error->code;
     sable_host_describe(topology, text);
-    for (int f = 0; f < SABLE_HOST_FACTS; f++) {
-        own[f].kinds = own[f].kind[0].hosts = 1;
-        memcpy(own[f].kind[0].text, text[f], sizeof text[f]);
-    }
+    for (int f = 0; f < SABLE_HOST_FACTS; f++)
+        own[f] = sable_variety_of(text[f]);
     if (reduce_varieties(leaders, own, all, error))
         return error->code;
-    for (int f = 0; f < SABLE_HOST_FACTS && rank == 0; f++)
-        add_variety(machine, sable_host_fact_name[f], &all[f]);
+    for (int f = 0; f < SABLE_HOST_FACTS && rank == 0; f++) {
+        char values[sizeof machine->fact->text];
+        sable_variety_write(&all[f], sizeof values, values);
+        sable_add_fact(machine, sable_host_fact_name[f], "%s", values);
+    }
     return SABLE_OK;
 }
 

@@ -24,6 +24,9 @@ void sable_add_fact(struct sable_machine *machine, const char *name, const char 
     vsnprintf(fact->text, sizeof fact->text, format, arguments);
     va_end(arguments);
     fact->text[strcspn(fact->text, "\r\n")] = '\0';
+    for (char *c = fact->text; *c; c++) /* what is cut to size or came from outside may be no UTF-8 */
+        if (*c < ' ' || *c > '~')
+            *c = '?';
 }
 
 /* ---- Software ---- */

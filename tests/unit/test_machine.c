@@ -19,6 +19,7 @@
 #include "binding.h"
 #include "cgroup.h"
 #include "provenance.h"
+#include "variety.h"
 
 static double seconds_now(void)
 {
@@ -370,6 +371,56 @@ static void cgroups_of_version_1_are_read(void **state)
     assert_true(limits.cpus == 0.5 && limits.memory == 1000 && limits.memory_left == 0);
 }
 
+/* ---- Facts ---- */
+
+static void hosts_that_agree_are_described_once(void **state)
+{
+    (void)state;
+    struct sable_variety all = {0}, host = sable_variety_of("fast");
+    char text[200];
+    for (int h = 0; h < 3; h++)
+        sable_variety_merge(&host, &all);
+    sable_variety_write(&all, sizeof text, text);
+    assert_string_equal(text, "fast");
+    host = sable_variety_of("a slow one");
+    sable_variety_merge(&host, &all);
+    sable_variety_write(&all, sizeof text, text);
+    assert_string_equal(text, "a slow one (1 host); fast (3 hosts)");
+}
+
+static void every_host_is_counted_whatever_the_order_of_merging(void **state)
+{
+    (void)state;
+    struct sable_variety left = {0}, right = {0}, ab, ba;
+    for (int h = 0; h < 10; h++) {
+        char name[8];
+        snprintf(name, sizeof name, "kind%d", h % 7);
+        struct sable_variety host = sable_variety_of(name);
+        sable_variety_merge(&host, h < 4 ? &left : &right);
+    }
+    ab = right, ba = left;
+    sable_variety_merge(&left, &ab);
+    sable_variety_merge(&right, &ba);
+    int hosts_ab = ab.others, hosts_ba = ba.others;
+    for (int k = 0; k < SABLE_VARIETY_KINDS; k++) {
+        hosts_ab += ab.kind[k].hosts;
+        hosts_ba += ba.kind[k].hosts;
+        assert_true(k == 0 || strcmp(ab.kind[k - 1].text, ab.kind[k].text) < 0);
+    }
+    assert_true(ab.kinds == SABLE_VARIETY_KINDS && ab.others > 0);
+    assert_int_equal(hosts_ab, 10);
+    assert_int_equal(hosts_ba, 10);
+}
+
+static void a_fact_is_one_line_of_plain_text(void **state)
+{
+    (void)state;
+    static struct sable_machine machine;
+    machine.facts = 0;
+    sable_add_fact(&machine, "name", "%s", "tab\there, \xc3\xa9\nsecond line");
+    assert_string_equal(machine.fact[0].text, "tab?here, ??");
+}
+
 /* ---- This machine ---- */
 
 static void only_known_values_of_sable_bind_pass(void **state)
@@ -535,6 +586,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(sixteen_thousand_threads_are_judged_at_once),
         cmocka_unit_test_setup_teardown(the_strictest_cgroup_above_counts, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(cgroups_of_version_1_are_read, make_folder, remove_folder),
+        cmocka_unit_test(hosts_that_agree_are_described_once),
+        cmocka_unit_test(every_host_is_counted_whatever_the_order_of_merging),
+        cmocka_unit_test(a_fact_is_one_line_of_plain_text),
         cmocka_unit_test(only_known_values_of_sable_bind_pass),
         cmocka_unit_test(disturbance_never_decreases_and_costs_little),
         cmocka_unit_test(this_machine_is_described),
