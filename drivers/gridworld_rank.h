@@ -1,0 +1,66 @@
+/* One rank's part of a gridworld, and its solution together with the other ranks: Jacobi value iteration on
+ * two-dimensional blocks with halo exchange. The workload itself is in value_iteration_gridworld.c. */
+#ifndef GRIDWORLD_RANK_H
+#define GRIDWORLD_RANK_H
+
+#include "driver.h"
+#include "grid_halo.h"
+#include "sable_gridworld.h"
+
+enum gridworld_phase { PHASE_COMPUTE, PHASE_HALO, PHASE_REDUCE };
+enum gridworld_fault { FAULT_STALE_HALO = 1, FAULT_SKIP_BLOCK, FAULT_WRONG_GAMMA, FAULT_FLIP_BIT, FAULT_NAN };
+
+struct gridworld_params {
+    int64_t n, columns, max_sweeps;
+    double slip, gamma, tol;
+    int stop;   /* enum sable_gridworld_stop */
+    int stores; /* enum gridworld_stores */
+    struct sable_gridworld_densities share;
+    double boundary, forbidden, target, hole, other;
+};
+
+enum gridworld_stores { STORES_AUTO, STORES_REGULAR, STORES_STREAMING };
+
+struct gridworld_rank {
+    struct gridworld_params params;
+    struct sable_gridworld_model model;
+    bool reference; /* textbook sweeps over V; else fast ones over arrival values */
+    bool stream;
+    struct sable_block part;
+    struct sable_gridworld_block block;
+    int64_t states;   /* of this rank: cells but for obstacles */
+    bool ends;        /* are there goals or holes anywhere? */
+    uint8_t *cells;   /* arrays with halo; the pointers are to cell (0, 0) */
+    double *value[2]; /* U (reference: V) before and after a sweep, in turns */
+    int8_t *policy;
+    struct sable_halo *halo;
+    /* The result of the last run. */
+    const double *v;       /* one of `value` */
+    int64_t sweeps;        /* backups of every state, the policy's included */
+    double bound;          /* ‖v − V*‖∞ ≤ bound */
+    double *change;        /* [changes × 2] least and most of each sweep whose changes were looked at; on rank 0 */
+    int64_t changes, room; /* of `change` */
+};
+
+/* The model of these parameters, with `gamma` and `slip` of the input file, if it has them. */
+struct sable_gridworld_model gridworld_model(const struct gridworld_params *params);
+
+/* Bytes of a rank that holds `block`. */
+double gridworld_memory(const struct sable_block *block);
+
+/* Collective. Cells drawn or read from context->input, arrays allocated. `rank` is freed by gridworld_free() in any
+ * case. */
+int gridworld_make(const struct gridworld_params *params, struct sable_context *context, bool reference,
+                   struct gridworld_rank *rank, struct sable_error *error);
+void gridworld_free(struct gridworld_rank *rank);
+
+/* V = 0 everywhere. */
+void gridworld_start(struct gridworld_rank *rank);
+
+/* Collective. Sweeps from V = 0 until the bound is at most `tol`, then v and its policy. */
+int gridworld_solve(struct gridworld_rank *rank, struct sable_context *context, struct sable_error *error);
+
+/* Collective. Fills the halo of the result v. */
+int gridworld_exchange_result(struct gridworld_rank *rank, struct sable_context *context, struct sable_error *error);
+
+#endif

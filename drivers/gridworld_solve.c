@@ -1,0 +1,288 @@
+/* Jacobi value iteration over the ranks. Each sweep sends the edges of the block, sweeps the inner cells while they
+ * travel, then the frame. The stopping rule looks at the changes of the sweep before, whose reduction travelled
+ * meanwhile: no rank ever waits for the slowest at once, and every layout makes the same number of sweeps. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gridworld_rank.h"
+
+void gridworld_start(struct gridworld_rank *g)
+{
+    if (!g->reference) {
+        sable_gridworld_start(&g->model, &g->block, g->value[0]);
+        sable_gridworld_start(&g->model, &g->block, g->value[1]);
+        return;
+    }
+    for (int64_t r = -1; r <= g->block.height; r++)
+        for (int64_t c = -1; c <= g->block.width; c++)
+            g->value[0][r * g->block.pitch + c] = g->value[1][r * g->block.pitch + c] = 0;
+}
+
+static struct sable_field_view view(const struct gridworld_rank *g, const double *u)
+{
+    return (struct sable_field_view){(void *)(uintptr_t)u, g->block.pitch, sizeof *u};
+}
+
+/* ---- One sweep ---- */
+
+struct frame {
+    struct sable_gridworld_range inner, side[4]; /* the sides need the halo */
+};
+
+static int64_t at_least(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t at_most(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Columns at the sides of the frame come in whole cache lines, which streaming stores fill at once. */
+static struct frame frame_of(const struct gridworld_rank *g)
+{
+    const int64_t height = g->block.height, width = g->block.width, line = 8;
+    const int *neighbour = g->part.neighbour;
+    int64_t row = neighbour[SABLE_NORTH] == MPI_PROC_NULL ? 0 : at_most(1, height);
+    int64_t row_end = neighbour[SABLE_SOUTH] == MPI_PROC_NULL ? height : at_least(row, height - 1);
+    int64_t column = neighbour[SABLE_WEST] == MPI_PROC_NULL ? 0 : at_most(line, width);
+    int64_t column_end = neighbour[SABLE_EAST] == MPI_PROC_NULL ? width : at_least(column, (width - 1) / line * line);
+    return (struct frame){
+        .inner = {row, row_end, column, column_end},
+        .side = {{0, row, 0, width},
+                 {row_end, height, 0, width},
+                 {row, row_end, 0, column},
+                 {row, row_end, column_end, width}},
+    };
+}
+
+static struct sable_gridworld_change either(struct sable_gridworld_change a, struct sable_gridworld_change b)
+{
+    return (struct sable_gridworld_change){a.least < b.least ? a.least : b.least, a.most > b.most ? a.most : b.most};
+}
+
+/* Which exchanges the fault leaves out: all but the first. */
+static bool halo_lost(const struct gridworld_rank *g, const struct sable_context *context)
+{
+    return context->fault == FAULT_STALE_HALO && g->sweeps > 0;
+}
+
+static int exchange(struct gridworld_rank *g, struct sable_context *context, const double *u, struct sable_error *error)
+{
+    struct sable_field_view field = view(g, u);
+    if (sable_halo_start(g->halo, context, &field, error))
+        return error->code;
+    return sable_halo_finish(g->halo, &field, error);
+}
+
+static int sweep_reference(struct gridworld_rank *g, struct sable_context *context, const double *u, double *next,
+                           struct sable_gridworld_change *change, struct sable_error *error)
+{
+    sable_phase(context, PHASE_HALO);
+    if (!halo_lost(g, context) && exchange(g, context, u, error))
+        return error->code;
+    sable_phase(context, PHASE_COMPUTE);
+    *change = sable_gridworld_reference_sweep(&g->model, &g->block, u, next);
+    return SABLE_OK;
+}
+
+static int sweep_overlapped(struct gridworld_rank *g, struct sable_context *context, const double *u, double *next,
+                            struct sable_gridworld_change *change, struct sable_error *error)
+{
+    struct frame frame = frame_of(g);
+    struct sable_field_view field = view(g, u);
+    bool lost = halo_lost(g, context);
+    sable_phase(context, PHASE_HALO);
+    if (!lost && sable_halo_start(g->halo, context, &field, error))
+        return error->code;
+    sable_phase(context, PHASE_COMPUTE);
+    *change = sable_gridworld_sweep(&g->model, &g->block, u, frame.inner, g->stream, next);
+    sable_phase(context, PHASE_HALO);
+    if (!lost && sable_halo_finish(g->halo, &field, error))
+        return error->code;
+    sable_phase(context, PHASE_COMPUTE);
+    for (int i = 0; i < 4; i++)
+        *change = either(*change, sable_gridworld_sweep(&g->model, &g->block, u, frame.side[i], g->stream, next));
+    return SABLE_OK;
+}
+
+static int sweep(struct gridworld_rank *g, struct sable_context *context, const double *u, double *next,
+                 struct sable_gridworld_change *change, struct sable_error *error)
+{
+    return (g->reference ? sweep_reference : sweep_overlapped)(g, context, u, next, change, error);
+}
+
+/* ---- Faults (--inject-fault) ---- */
+
+/* One rank has no halo: there the lower half sees the row above its seam as it was at the start. */
+static int sweep_stale_seam(struct gridworld_rank *g, struct sable_context *context, double *u, double *next,
+                            struct sable_gridworld_change *change, struct sable_error *error)
+{
+    const struct sable_gridworld_block whole = g->block;
+    const int64_t seam = whole.height / 2, pitch = whole.pitch;
+    const size_t bytes = (size_t)whole.width * sizeof(double);
+    double *fresh = malloc(bytes);
+    if (seam == 0 || !fresh) {
+        free(fresh);
+        return sable_fail(error, SABLE_BAD_INPUT, "stale_halo: one row has no seam; use more rows or more ranks");
+    }
+    struct sable_gridworld_change upper, lower;
+    sweep(g, context, u, next, &upper, error); /* the upper half is right, the lower one is done again */
+    memcpy(fresh, u + (seam - 1) * pitch, bytes);
+    memset(u + (seam - 1) * pitch, 0, bytes);
+    g->block.height -= seam;
+    g->block.cells += seam * pitch;
+    sweep(g, context, u + seam * pitch, next + seam * pitch, &lower, error);
+    *change = either(upper, lower);
+    g->block = whole;
+    memcpy(u + (seam - 1) * pitch, fresh, bytes);
+    free(fresh);
+    return error->code;
+}
+
+static int sweep_with_fault(struct gridworld_rank *g, struct sable_context *context, double *u, double *next,
+                            struct sable_gridworld_change *change, struct sable_error *error)
+{
+    if (context->fault == FAULT_STALE_HALO && context->layout.ranks == 1)
+        return sweep_stale_seam(g, context, u, next, change, error);
+    if (sweep(g, context, u, next, change, error))
+        return error->code;
+    if (context->fault == FAULT_SKIP_BLOCK && context->layout.rank == 0) {
+        int64_t row = g->block.height / 2, rows = at_least(1, g->block.height / 8);
+        memcpy(next + row * g->block.pitch, u + row * g->block.pitch, (size_t)(rows * g->block.pitch) * sizeof *u);
+    }
+    return SABLE_OK;
+}
+
+static void spoil_result(struct gridworld_rank *g, const struct sable_context *context, double *v)
+{
+    if ((context->fault != FAULT_FLIP_BIT && context->fault != FAULT_NAN) || context->layout.rank != 0)
+        return;
+    double *largest = v;
+    for (int64_t r = 0; r < g->block.height; r++)
+        for (int64_t c = 0; c < g->block.width; c++)
+            if (fabs(v[r * g->block.pitch + c]) > fabs(*largest))
+                largest = &v[r * g->block.pitch + c];
+    uint64_t bits;
+    memcpy(&bits, largest, sizeof bits);
+    bits = context->fault == FAULT_NAN ? UINT64_C(0x7ff8000000000000) : bits ^ UINT64_C(1) << 52;
+    memcpy(largest, &bits, sizeof bits);
+}
+
+/* ---- The iteration ---- */
+
+/* The reduction of one sweep's changes over the ranks: {−least, most}, so that both are maxima. */
+struct reduction {
+    double mine[2], all[2];
+    MPI_Request request;
+};
+
+static int reduce_start(struct reduction *reduction, struct sable_gridworld_change change,
+                        struct sable_context *context, struct sable_error *error)
+{
+    reduction->mine[0] = -change.least;
+    reduction->mine[1] = change.most;
+    return sable_check_mpi(
+        MPI_Iallreduce(reduction->mine, reduction->all, 2, MPI_DOUBLE, MPI_MAX, context->comm, &reduction->request),
+        "MPI_Iallreduce", error);
+}
+
+static int reduce_finish(struct reduction *reduction, struct sable_gridworld_change *change, struct sable_error *error)
+{
+    if (sable_check_mpi(MPI_Wait(&reduction->request, MPI_STATUS_IGNORE), "MPI_Wait (Iallreduce)", error))
+        return error->code;
+    /* 0 − x, x + 0: a maximum of +0 and −0 may be either, depending on the layout. */
+    *change = (struct sable_gridworld_change){0 - reduction->all[0], reduction->all[1] + 0.0};
+    return SABLE_OK;
+}
+
+static int remember(struct gridworld_rank *g, const struct sable_context *context, struct sable_gridworld_change change,
+                    struct sable_error *error)
+{
+    if (context->layout.rank != 0)
+        return SABLE_OK;
+    if (g->changes == g->room) {
+        int64_t room = 2 * g->room + 256;
+        double *larger = realloc(g->change, (size_t)room * 2 * sizeof *larger);
+        if (!larger)
+            return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the changes of %lld sweeps",
+                              (long long)room);
+        g->change = larger;
+        g->room = room;
+    }
+    g->change[2 * g->changes] = change.least;
+    g->change[2 * g->changes + 1] = change.most;
+    g->changes++;
+    return SABLE_OK;
+}
+
+/* Sweeps until the bound of the sweep before is small enough; *now is the index of the newest values. */
+static int iterate(struct gridworld_rank *g, struct sable_context *context, int *now,
+                   struct sable_gridworld_bound *bound, struct sable_error *error)
+{
+    struct reduction reduction = {.request = MPI_REQUEST_NULL};
+    struct sable_gridworld_change change;
+    const enum sable_gridworld_stop stop = (enum sable_gridworld_stop)g->params.stop;
+    *now = 0;
+    do {
+        struct sable_gridworld_change before;
+        if (sweep_with_fault(g, context, g->value[*now], g->value[1 - *now], &change, error))
+            return error->code;
+        *now = 1 - *now;
+        g->sweeps++;
+        sable_phase(context, PHASE_REDUCE);
+        bound->bound = INFINITY;
+        if (g->sweeps > 1) {
+            if (reduce_finish(&reduction, &before, error) || remember(g, context, before, error))
+                return error->code;
+            *bound = sable_gridworld_certify(&g->model, stop, before, g->ends);
+        }
+        bool done = bound->bound <= g->params.tol || (g->sweeps >= g->params.max_sweeps && g->sweeps > 1);
+        if (done)
+            return SABLE_OK;
+        if (reduce_start(&reduction, change, context, error))
+            return error->code;
+        sable_count_sent(context, sizeof reduction.mine);
+    } while (true);
+}
+
+static int solve(struct gridworld_rank *g, struct sable_context *context, struct sable_error *error)
+{
+    struct sable_gridworld_bound bound = {0, INFINITY};
+    int now;
+    if (iterate(g, context, &now, &bound, error))
+        return error->code;
+    double *u = g->value[now], *v = g->value[1 - now];
+    sable_phase(context, PHASE_HALO);
+    if (!halo_lost(g, context) && exchange(g, context, u, error))
+        return error->code;
+    sable_phase(context, PHASE_COMPUTE);
+    if (g->reference)
+        sable_gridworld_reference_policy(&g->model, &g->block, u, bound.shift, v, g->policy);
+    else
+        sable_gridworld_policy(&g->model, &g->block, u, bound.shift, v, g->policy);
+    g->sweeps++;
+    g->bound = bound.bound;
+    g->v = v;
+    spoil_result(g, context, v);
+    return SABLE_OK;
+}
+
+int gridworld_solve(struct gridworld_rank *g, struct sable_context *context, struct sable_error *error)
+{
+    const double gamma = g->model.gamma;
+    if (context->fault == FAULT_WRONG_GAMMA)
+        g->model.gamma = gamma < 0.5 ? gamma + 0.1 : gamma - 0.1;
+    g->sweeps = g->changes = 0;
+    g->v = g->value[0];
+    solve(g, context, error);
+    g->model.gamma = gamma;
+    return error->code;
+}
+
+int gridworld_exchange_result(struct gridworld_rank *g, struct sable_context *context, struct sable_error *error)
+{
+    return exchange(g, context, g->v, error);
+}

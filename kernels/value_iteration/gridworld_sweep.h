@@ -1,0 +1,24 @@
+/* Inner loops of the gridworld, one row at a time, compiled once per SIMD level (gridworld_sweep.isa.c). Private to
+ * kernels/value_iteration. */
+#ifndef GRIDWORLD_SWEEP_H
+#define GRIDWORLD_SWEEP_H
+
+#include "sable_gridworld.h"
+#include "sable_isa.h"
+
+/* The model as the loops need it. */
+struct gridworld_constants {
+    double gamma, intended, sideways;
+    double other, forbidden, target;                /* r(s) */
+    double bump_other, bump_forbidden, bump_target; /* r_boundary − r(s): a bump is paid this more than a stay */
+};
+
+/* next[0..n) from u, whose neighbouring rows are `pitch` away; tightens *change. */
+SABLE_ISA_DECLARE(void, gridworld_sweep_row,
+                  (const struct gridworld_constants *model, const uint8_t *cells, const double *u, int64_t pitch,
+                   int64_t n, bool stream, double *next, struct sable_gridworld_change *change));
+SABLE_ISA_DECLARE(void, gridworld_policy_row,
+                  (const struct gridworld_constants *model, const uint8_t *cells, const double *u, int64_t pitch,
+                   int64_t n, double shift, double *v, int8_t *policy));
+
+#endif

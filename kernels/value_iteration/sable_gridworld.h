@@ -1,0 +1,162 @@
+/* Value iteration on a gridworld: what one rank computes. The whole story: docs/value_iteration.md.
+ *
+ * The agent stands on a cell of a grid and chooses stay, north, east, south or west. A move goes where it was meant to
+ * with probability 1 − slip, else to one of its two sides, slip/2 each; `stay` stays. It is paid for the cell where it
+ * arrives, and a move against an obstacle or the border leaves it where it is, for `boundary`. Goals and holes end it.
+ *
+ *   V*(s) = max_a Σ_d P(d|a) x_d(s),      x_d(s) = r(s′) + γ V*(s′), or r_boundary + γ V*(s) if s′ = s + d is blocked
+ *
+ * Legend: h = height, w = width of the rank's block; every array holds (h + 2) × pitch elements and is passed by the
+ * address of cell (0, 0): cell (r, c), −1 ≤ r ≤ h and −1 ≤ c ≤ w, is at [r·pitch + c]. The outer ring is the halo.
+ *
+ * Sources: S. Zhao, Mathematical Foundations of Reinforcement Learning (2025), ch. 1–4 (grid and rewards); S. Russell &
+ * P. Norvig, Artificial Intelligence, §17.1 (slip to the sides); M. Puterman, Markov Decision Processes (1994), §6.6.
+ */
+#ifndef SABLE_GRIDWORLD_H
+#define SABLE_GRIDWORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Kinds of cells, as an input file codes them. */
+enum sable_gridworld_kind {
+    SABLE_CELL_FREE,
+    SABLE_CELL_OBSTACLE,
+    SABLE_CELL_FORBIDDEN, /* may be entered, for r_forbidden */
+    SABLE_CELL_GOAL,      /* ends the episode; r_target on arrival */
+    SABLE_CELL_HOLE,      /* ends the episode; r_hole on arrival */
+    SABLE_CELL_TARGET,    /* r_target on each arrival (staying arrives, too); the episode goes on */
+    SABLE_CELL_KINDS
+};
+
+enum sable_gridworld_action {
+    SABLE_NO_ACTION = -1, /* on obstacles, goals and holes */
+    SABLE_ACTION_STAY,
+    SABLE_ACTION_NORTH,
+    SABLE_ACTION_EAST,
+    SABLE_ACTION_SOUTH,
+    SABLE_ACTION_WEST,
+    SABLE_ACTIONS
+};
+
+/* A cell as the sweeps read it, one byte: which of its four sides are blocked, and what it is. */
+enum {
+    SABLE_BLOCKED_NORTH = 1,
+    SABLE_BLOCKED_EAST = 2,
+    SABLE_BLOCKED_SOUTH = 4,
+    SABLE_BLOCKED_WEST = 8,
+    SABLE_IS_FORBIDDEN = 16,
+    SABLE_IS_TARGET = 32,
+    SABLE_IS_FIXED = 64, /* nothing to decide; then the two bits above mean: 0 obstacle, FORBIDDEN hole, TARGET goal */
+};
+
+struct sable_gridworld_model {
+    double gamma;                                    /* discount, 0 ≤ γ < 1 */
+    double slip;                                     /* 0 … 1 */
+    double boundary, forbidden, target, hole, other; /* rewards */
+};
+
+/* Share of each kind in a drawn grid; the rest is free. */
+struct sable_gridworld_densities {
+    double obstacles, forbidden, goals, holes, targets;
+};
+
+struct sable_gridworld_block {
+    int64_t height, width;
+    int64_t pitch; /* a multiple of 8, so that each row of doubles starts on a cache line */
+    const uint8_t *cells;
+};
+
+/* Half-open ranges of rows and columns of a block. */
+struct sable_gridworld_range {
+    int64_t row, row_end, column, column_end;
+};
+
+/* Least and largest change of any state that a sweep updates; least > most if there is none. */
+struct sable_gridworld_change {
+    double least, most;
+};
+
+/* Pitch for blocks of `width` cells, and how many elements lie before cell (0, 0) of an array. */
+int64_t sable_gridworld_pitch(int64_t width);
+int64_t sable_gridworld_origin(int64_t pitch);
+
+/* The kind of the cell with global row-major index `index`: a pure function (docs/determinism.md). */
+enum sable_gridworld_kind sable_gridworld_draw(uint64_t seed, const struct sable_gridworld_densities *densities,
+                                               uint64_t index);
+
+/* Turns kinds into the bytes of the sweeps, halo included, with the blocked sides of the
+ * block's own cells. `kinds` (enum sable_gridworld_kind, obstacles beyond the border) and `cells` are laid out as above
+ * and differ. OpenMP threads touch first the rows of `cells` that they will sweep. */
+void sable_gridworld_encode(const uint8_t *kinds, int64_t height, int64_t width, int64_t pitch, uint8_t *cells);
+enum sable_gridworld_kind sable_gridworld_kind(uint8_t cell);
+
+/* Reward for arriving in a cell of this kind. */
+double sable_gridworld_reward(const struct sable_gridworld_model *model, enum sable_gridworld_kind kind);
+
+/* ---- reference: the formula as written; arrays hold V (0 on obstacles, goals, holes) ---- */
+
+/* One Jacobi sweep over the block: next = T v. Reads v's halo. Changes are those of r(s) + γ V(s). */
+struct sable_gridworld_change sable_gridworld_reference_sweep(const struct sable_gridworld_model *model,
+                                                              const struct sable_gridworld_block *block,
+                                                              const double *v, double *next);
+/* next = T v + shift where there is something to decide, and an action that attains T v (the first in their order). */
+void sable_gridworld_reference_policy(const struct sable_gridworld_model *model,
+                                      const struct sable_gridworld_block *block, const double *v, double shift,
+                                      double *next, int8_t *policy);
+
+/* ---- sable: arrays hold the arrival values U(s) = r(s) + γ V(s), so that a sweep needs no neighbour's kind ---- */
+
+/* U of V = 0, halo included. OpenMP threads touch first the rows that they will sweep. */
+void sable_gridworld_start(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
+                           double *u);
+
+/* One Jacobi sweep over a range, by all threads: next = r + γ T(u). `stream`: past the caches (for blocks larger than
+ * they are); then range.column must be a multiple of 8. Bit for bit the reference's values. */
+struct sable_gridworld_change sable_gridworld_sweep(const struct sable_gridworld_model *model,
+                                                    const struct sable_gridworld_block *block, const double *u,
+                                                    struct sable_gridworld_range range, bool stream, double *next);
+/* v = T(u) + shift and its policy, over the whole block. Bit for bit the reference's. */
+void sable_gridworld_policy(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
+                            const double *u, double shift, double *v, int8_t *policy);
+
+/* ---- How good is the result ---- */
+
+enum sable_gridworld_stop { SABLE_STOP_SPAN, SABLE_STOP_RESIDUAL };
+
+struct sable_gridworld_bound {
+    double shift; /* to be added to T(u) */
+    double bound; /* then ‖V − V*‖∞ ≤ bound, every rounding included */
+};
+
+/* For the last sweep but one with changes `change` (over the whole grid), one more sweep and the policy's. `ends`: are
+ * there goals or holes? */
+struct sable_gridworld_bound sable_gridworld_certify(const struct sable_gridworld_model *model,
+                                                     enum sable_gridworld_stop stop,
+                                                     struct sable_gridworld_change change, bool ends);
+/* The bound that remains when nothing changes any more: no `tol` below it can be certified in fp64. */
+double sable_gridworld_floor(const struct sable_gridworld_model *model);
+
+/* What an independent check of (v, policy) finds; each is ≤ 0 but for rounding, +∞ if a NaN was met. */
+struct sable_gridworld_evidence {
+    double below; /* max over s of (v − b) − T(v − b): ≤ 0 proves v − b ≤ V* */
+    double above; /* max over s of T(v + b) − (v + b): ≤ 0 proves V* ≤ v + b */
+    double loss;  /* max over s of max_a q(s,a) − q(s,π(s)), q from v */
+    double fixed; /* max |v| on obstacles, goals and holes, and +∞ for an impossible action */
+};
+
+/* By all threads, without any code of the sweeps; v's halo must be filled. */
+struct sable_gridworld_evidence sable_gridworld_examine(const struct sable_gridworld_model *model,
+                                                        const struct sable_gridworld_block *block, const double *v,
+                                                        const int8_t *policy, double bound);
+/* Largest rounding error of the first three. */
+double sable_gridworld_examine_rounding(const struct sable_gridworld_model *model);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
