@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-struct sable_variety sable_variety_of(const char text[SABLE_HOST_TEXT_SIZE])
+struct sable_variety sable_variety_of(const char *text)
 {
     struct sable_variety one = {.kinds = 1, .kind[0].hosts = 1};
     snprintf(one.kind[0].text, SABLE_HOST_TEXT_SIZE, "%s", text);
@@ -11,7 +11,7 @@ struct sable_variety sable_variety_of(const char text[SABLE_HOST_TEXT_SIZE])
 }
 
 /* Insertion into a sorted list. */
-static void add(struct sable_variety *into, const char text[SABLE_HOST_TEXT_SIZE], int32_t hosts)
+static void add(struct sable_variety *into, const char *text, int32_t hosts)
 {
     int at = 0, order = 1;
     while (at < into->kinds && (order = strcmp(into->kind[at].text, text)) < 0)

@@ -19,7 +19,7 @@ struct sable_variety {
 };
 
 /* The value of one host. */
-struct sable_variety sable_variety_of(const char text[SABLE_HOST_TEXT_SIZE]);
+struct sable_variety sable_variety_of(const char *text);
 /* Commutative; associative too while all values find room. */
 void sable_variety_merge(const struct sable_variety *from, struct sable_variety *into);
 /* "VALUE" if all hosts agree, else "VALUE (2 hosts); OTHER (1 host)". */
