@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "cgroup.h"
 
@@ -23,6 +24,10 @@ const char *const sable_host_fact_name[SABLE_HOST_FACTS] = {
     [SABLE_HOST_KERNEL] = "kernel",
     [SABLE_HOST_OS] = "os",
     [SABLE_HOST_CLOCK_GOVERNOR] = "clock_governor",
+    [SABLE_HOST_CLOCK_BOOST] = "clock_boost",
+    [SABLE_HOST_SMT] = "smt_active",
+    [SABLE_HOST_NUMA_BALANCING] = "numa_balancing",
+    [SABLE_HOST_MICROCODE] = "microcode",
     [SABLE_HOST_HUGE_PAGES] = "transparent_huge_pages",
     [SABLE_HOST_HYPERVISOR] = "hypervisor",
     [SABLE_HOST_CGROUP_CPUS] = "cgroup_cpus",
@@ -54,6 +59,19 @@ static void describe_caches(hwloc_topology_t topology, char *text)
         set(text, line);
 }
 
+/* Its name, or where the processor does not tell (ARM) the numbers of its maker and design. */
+static void describe_model(hwloc_topology_t topology, char *text)
+{
+    hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
+    const char *name = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
+    const char *maker = package ? hwloc_obj_get_info_by_name(package, "CPUImplementer") : NULL;
+    const char *design = package ? hwloc_obj_get_info_by_name(package, "CPUPart") : NULL;
+    if (name)
+        set(text, name);
+    else if (maker && design)
+        snprintf(text, SABLE_HOST_TEXT_SIZE, "implementer %.40s, part %.40s", maker, design);
+}
+
 static void describe_topology(hwloc_topology_t topology, char text[SABLE_HOST_FACTS][SABLE_HOST_TEXT_SIZE])
 {
     static const struct {
@@ -68,10 +86,7 @@ static void describe_topology(hwloc_topology_t topology, char text[SABLE_HOST_FA
         if (count > 0)
             snprintf(text[counted[i].fact], SABLE_HOST_TEXT_SIZE, "%d", count);
     }
-    hwloc_obj_t package = hwloc_get_obj_by_type(topology, HWLOC_OBJ_PACKAGE, 0);
-    const char *model = package ? hwloc_obj_get_info_by_name(package, "CPUModel") : NULL;
-    if (model)
-        set(text[SABLE_HOST_CPU_MODEL], model);
+    describe_model(topology, text[SABLE_HOST_CPU_MODEL]);
     describe_caches(topology, text[SABLE_HOST_CACHES]);
     hwloc_bitmap_list_snprintf(text[SABLE_HOST_ALLOWED], SABLE_HOST_TEXT_SIZE,
                                hwloc_topology_get_allowed_cpuset(topology));
@@ -109,12 +124,29 @@ static void describe_system(char text[SABLE_HOST_FACTS][SABLE_HOST_TEXT_SIZE])
     }
     if (file)
         fclose(file);
-    if (sable_read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", line, sizeof line))
-        set(text[SABLE_HOST_CLOCK_GOVERNOR], line);
+}
+
+/* What the kernel tells in one line of a file each. */
+static void describe_settings(char text[SABLE_HOST_FACTS][SABLE_HOST_TEXT_SIZE])
+{
+    static const struct {
+        enum sable_host_fact fact;
+        const char *path;
+    } files[] = {{SABLE_HOST_CLOCK_GOVERNOR, "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"},
+                 {SABLE_HOST_CLOCK_BOOST, "/sys/devices/system/cpu/cpufreq/boost"},
+                 {SABLE_HOST_SMT, "/sys/devices/system/cpu/smt/active"},
+                 {SABLE_HOST_NUMA_BALANCING, "/proc/sys/kernel/numa_balancing"},
+                 {SABLE_HOST_MICROCODE, "/sys/devices/system/cpu/cpu0/microcode/version"}};
+    char line[SABLE_HOST_TEXT_SIZE];
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (sable_read_line(files[i].path, line, sizeof line))
+            set(text[files[i].fact], line);
+    if (sable_read_line("/sys/devices/system/cpu/intel_pstate/no_turbo", line, sizeof line))
+        set(text[SABLE_HOST_CLOCK_BOOST], *line == '0' ? "1" : "0");
     describe_huge_pages(text[SABLE_HOST_HUGE_PAGES]);
 }
 
-/* x86 and others say so among the processor's flags, or by a device tree's or DMI's vendor. */
+/* x86 tells by one of the processor's flags; who it is, firmware may tell. */
 static void describe_hypervisor(char *text)
 {
     char line[4096], vendor[SABLE_HOST_TEXT_SIZE];
@@ -147,6 +179,7 @@ void sable_host_describe(hwloc_topology_t topology, char text[SABLE_HOST_FACTS][
         set(text[i], "unknown");
     describe_topology(topology, text);
     describe_system(text);
+    describe_settings(text);
     describe_hypervisor(text[SABLE_HOST_HYPERVISOR]);
     describe_memory(1024 * sable_read_field("/proc/meminfo", "MemTotal"), text[SABLE_HOST_MEMORY]);
     struct sable_cgroup limits = sable_cgroup_own();
@@ -160,7 +193,9 @@ void sable_host_describe(hwloc_topology_t topology, char text[SABLE_HOST_FACTS][
 double sable_host_memory_share(int ranks)
 {
     double host = 1024 * sable_read_field("/proc/meminfo", "MemAvailable");
-    double share = fmin(isnan(host) ? INFINITY : host, sable_cgroup_own().memory_left) / ranks;
+    if (isnan(host))
+        host = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double share = fmin(host, sable_cgroup_own().memory_left) / ranks;
     struct rlimit space;
     if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) {
         double used = 1024 * sable_read_field("/proc/self/status", "VmSize");
