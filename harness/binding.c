@@ -19,6 +19,19 @@ struct sable_mask sable_mask_of_thread(void)
     return mask;
 }
 
+struct sable_mask sable_mask_of_team(int threads)
+{
+    struct sable_mask team = {0};
+#pragma omp parallel num_threads(threads)
+    {
+        struct sable_mask own = sable_mask_of_thread();
+#pragma omp critical(sable_mask)
+        for (int w = 0; w < SABLE_MASK_WORDS; w++)
+            team.word[w] |= own.word[w];
+    }
+    return team;
+}
+
 static void bind_thread(const struct sable_mask *mask)
 {
 #ifdef __linux__
@@ -175,7 +188,7 @@ static void deal_on_host(MPI_Comm host, int threads, struct sable_mask own[])
     int rank, ranks;
     MPI_Comm_rank(host, &rank);
     MPI_Comm_size(host, &ranks);
-    struct sable_mask mine = wants_binding() ? sable_mask_of_thread() : (struct sable_mask){0};
+    struct sable_mask mine = wants_binding() ? sable_mask_of_team(threads) : (struct sable_mask){0};
     struct sable_mask *given = NULL, *place = NULL;
     hwloc_topology_t topology = NULL;
     const int words = SABLE_MASK_WORDS;

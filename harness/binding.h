@@ -16,6 +16,8 @@ struct sable_mask {
 
 /* Where the calling thread may run; empty if the system does not tell. */
 struct sable_mask sable_mask_of_thread(void);
+/* Where any thread of a team may run. The OpenMP runtime may have bound the main thread alone to less. */
+struct sable_mask sable_mask_of_team(int threads);
 bool sable_mask_is_empty(const struct sable_mask *mask);
 
 /* The processors of this machine, also those that this process may not use. Returns NULL on failure; the caller calls

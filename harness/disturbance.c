@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -70,15 +71,8 @@ static bool may_be_stolen_from(void)
 static const struct sable_mask *watched_processors(void)
 {
     static struct sable_mask watched;
-    if (!sable_mask_is_empty(&watched))
-        return &watched;
-#pragma omp parallel
-    {
-        struct sable_mask own = sable_mask_of_thread();
-#pragma omp critical(sable_watched)
-        for (int w = 0; w < SABLE_MASK_WORDS; w++)
-            watched.word[w] |= own.word[w];
-    }
+    if (sable_mask_is_empty(&watched))
+        watched = sable_mask_of_team(omp_get_max_threads());
     return &watched;
 }
 
