@@ -63,9 +63,9 @@ void sable_describe_software(struct sable_machine *machine)
 static bool is_private(const char *name)
 {
     static const char *const words[] = {
-        "KEY",   "TOKEN",      "SECRET",          "PASS", "JWT",     "CRED", "COOKIE", "USER",
-        "UID",   "_GID",       "ACCOUNT",         "ORTE", "PMIX",    "_ESS", "_HOST",  "_ADDR",
-        "_PORT", "TRANSPORTS", "WORKING_CLUSTER", "URI",  "TASK_PID"};
+        "KEY",   "TOKEN",      "SECRET",          "PASS", "JWT",      "CRED",         "COOKIE",       "USER",
+        "UID",   "_GID",       "ACCOUNT",         "ORTE", "PMIX",     "_ESS",         "_HOST",        "_ADDR",
+        "_PORT", "TRANSPORTS", "WORKING_CLUSTER", "URI",  "TASK_PID", "INITIAL_WDIR", "RUNTIME_QUERY"};
     char upper[sizeof((struct sable_fact *)NULL)->name];
     size_t length = 0;
     for (; name[length]; length++)
