@@ -91,14 +91,18 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
     struct sable_options options;
     FILE *out = speaks ? stdout : NULL;
 
-    if (strcmp(command, "--version") == 0)
-        return out && fprintf(out, "sable %s (%s)\n", SABLE_VERSION, SABLE_GIT_REVISION), SABLE_OK;
-    if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0 || strcmp(command, "help") == 0)
-        return out && fputs(usage, out), SABLE_OK;
+    if (strcmp(command, "--version") == 0) {
+        if (out)
+            fprintf(out, "sable %s (%s)\n", SABLE_VERSION, SABLE_GIT_REVISION);
+        return SABLE_OK;
+    }
     bool measures = strcmp(command, "run") == 0 || strcmp(command, "ceilings") == 0;
     bool simple = strcmp(command, "list") == 0 || strcmp(command, "show") == 0 || strcmp(command, "info") == 0;
-    if (simple && asks_for_help(argc, argv))
-        return out && fputs(usage, out), SABLE_OK;
+    if (strcmp(command, "help") == 0 || (!measures && asks_for_help(argc, argv))) {
+        if (out)
+            fputs(usage, out);
+        return SABLE_OK;
+    }
     if (!measures && !simple)
         return sable_fail(error, SABLE_BAD_INPUT, "%s'%.80s'; commands are list, info, ceilings, run, show",
                           *command ? "unknown command " : "no command ", command);
