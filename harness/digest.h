@@ -9,6 +9,9 @@
 size_t sable_number_size(enum sable_number type);
 const char *sable_number_name(enum sable_number type);
 
+/* Elements in memory between neighbours of each dimension: array->stride, or those of a contiguous block. */
+void sable_array_strides(const struct sable_array *array, int64_t stride[SABLE_MAX_DIMS]);
+
 /* This rank's part. The digest of the whole is the sum over ranks. −0 and +0, and different NaNs, differ. */
 uint64_t sable_digest_block(const struct sable_array *array);
 

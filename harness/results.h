@@ -98,6 +98,20 @@ int sable_results_finish(struct sable_results *results, struct sable_error *erro
 /* Keeps the .partial file (flushed) and frees: for errors on the way out. */
 void sable_results_abandon(struct sable_results *results);
 
+/* A results file, finished or partial, read back. */
+struct sable_results_contents {
+    char sable_version[32], git_revision[64], created[40], command_line[1000];
+    bool complete;
+    struct sable_machine machine; /* facts, guard and notice; no bindings */
+    struct sable_ceilings ceilings;
+    int runs, incomplete;
+    struct sable_run *run; /* [runs] those complete, in the order they ran; `workload` is NULL */
+};
+
+/* Any damage or surprise is SABLE_BAD_INPUT with one line. No MPI. To be freed also after a failure. */
+int sable_results_read(const char *path, struct sable_results_contents *contents, struct sable_error *error);
+void sable_results_contents_free(struct sable_results_contents *contents);
+
 /* `sable show`: any results file, finished or partial; never calls MPI. */
 int sable_show(const char *path, bool json, struct sable_error *error);
 
