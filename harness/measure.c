@@ -380,8 +380,8 @@ int sable_measure(const struct sable_job *job, MPI_Comm comm, int threads, const
             struct sable_interval ratio =
                 sable_ratio_interval(series[0].slowest, series[v].slowest, (size_t)series[v].reps);
             run[v].ratio = ratio.mid;
-            run[v].ratio_low = ratio.low;
-            run[v].ratio_high = ratio.high;
+            run[v].ratio_low = ratio.exists ? ratio.low : NAN;
+            run[v].ratio_high = ratio.exists ? ratio.high : NAN;
             snprintf(run[v].ratio_to, sizeof run[v].ratio_to, "%s", run[0].variant);
         } else {
             run[v].ratio = run[v].ratio_low = run[v].ratio_high = NAN;

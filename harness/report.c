@@ -92,6 +92,11 @@ static const double least_difference = 0.01;
 
 static void print_ratio(FILE *stream, const struct sable_run *run)
 {
+    if (!isfinite(run->ratio_low)) {
+        fprintf(stream, "%s: %s ran at %.3g times the speed of %s: too few repetitions for an interval\n", run->name,
+                run->variant, run->ratio, run->ratio_to);
+        return;
+    }
     const char *meaning = run->ratio_low > 1 && run->ratio >= 1 + least_difference    ? "faster"
                           : run->ratio_high < 1 && run->ratio <= 1 - least_difference ? "slower"
                                                                                       : "no difference shown";
