@@ -24,17 +24,18 @@ struct sable_ceilings {
 enum sable_ceilings_effort { SABLE_CEILINGS_NONE, SABLE_CEILINGS_QUICK, SABLE_CEILINGS_FULL };
 
 /* Collective. FULL measures everything (tens of seconds), QUICK the compute peaks, MPI and barrier (about a second);
- * bandwidths for a work model come from sable_ceilings_stream() below, at the very working set of the workload. */
+ * bandwidths for a work model come from sable_ceilings_stream() below, at the very working set of the workload. What
+ * each ceiling is and how it is measured: docs/ceilings.md. Adds to `ceilings`. */
 int sable_ceilings_measure(MPI_Comm comm, int threads, enum sable_ceilings_effort effort,
                            struct sable_ceilings *ceilings, struct sable_error *error);
 
-/* Collective. The rate in bytes/s of all ranks together at which `pattern` (bytes as STREAM counts them, best of
- * regular and streaming stores) runs over a working set of `bytes` per rank on all its threads; measured on first use
- * for each power-of-two size class and then taken from `ceilings`, to which it is added as e.g. copy_256MiB. Sets
- * *index. */
+/* Collective. The rate in GB/s of all ranks together at which `pattern` (bytes as STREAM counts them, best of regular
+ * and streaming stores) runs over a working set of `bytes` per rank on all its threads; measured on first use for each
+ * power-of-two size class (the largest that is not over `bytes`) and then taken from `ceilings`, to which it is added
+ * as e.g. copy_16MiB; from the size on that fits no cache it is copy_memory. Sets *index. */
 int sable_ceilings_stream(MPI_Comm comm, int threads, enum sable_pattern pattern, double bytes,
                           struct sable_ceilings *ceilings, int *index, struct sable_error *error);
-/* The same for independent random 8-byte reads per second over `bytes` per rank (random_256MiB). */
+/* The same for independent random 8-byte reads over `bytes` per rank, in Gaccess/s (random_16MiB, random_memory). */
 int sable_ceilings_random(MPI_Comm comm, int threads, double bytes, struct sable_ceilings *ceilings, int *index,
                           struct sable_error *error);
 
