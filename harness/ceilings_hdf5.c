@@ -80,7 +80,7 @@ static int measure_alone(const char *path, struct sable_ceilings *ceilings, stru
 {
     struct sink sink;
     struct ceilings_site site = {.comm = MPI_COMM_SELF, .ranks = 1, .threads = 1, .nodes = 1, .node_ranks = 1};
-    struct ceilings_kernel kernel = {.run = run_write, .state = &sink};
+    struct ceilings_kernel kernel = {.run = run_write, .state = &sink, .most = 0};
     struct sable_interval seconds;
     int index, length = snprintf(sink.path, sizeof sink.path, "%s.XXXXXX", path);
     if (length < 0 || (size_t)length >= sizeof sink.path)

@@ -77,7 +77,7 @@ int ceilings_stream(const struct ceilings_site *site, const char *name, enum sab
                     struct sable_ceilings *ceilings, int *index, struct sable_error *error)
 {
     struct stream stream = {.threads = site->threads, .pattern = pattern};
-    struct ceilings_kernel kernel = {.run = run_stream, .state = &stream};
+    struct ceilings_kernel kernel = {.run = run_stream, .state = &stream, .most = 0};
     struct sable_interval best, streaming;
     double *block = allocate(&stream, bytes, error);
     if (sable_agree(site->comm, error) || ceilings_time(site, &kernel, &best, error))
@@ -133,7 +133,7 @@ int ceilings_gather(const struct ceilings_site *site, const char *name, double b
                     int *index, struct sable_error *error)
 {
     struct table table = {0};
-    struct ceilings_kernel kernel = {.run = run_gather, .state = &table};
+    struct ceilings_kernel kernel = {.run = run_gather, .state = &table, .most = 0};
     struct sable_interval seconds;
     if (allocate_table(site, bytes, sizeof(uint64_t), &table, error))
         goto done;
@@ -160,7 +160,7 @@ int ceilings_chase(const struct ceilings_site *site, const char *name, double by
                    struct sable_error *error)
 {
     struct table table = {0};
-    struct ceilings_kernel kernel = {.run = run_chase, .state = &table};
+    struct ceilings_kernel kernel = {.run = run_chase, .state = &table, .most = 0};
     struct sable_interval seconds;
     if (allocate_table(site, bytes, sizeof(struct sable_chase_node), &table, error))
         goto done;

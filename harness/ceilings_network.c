@@ -92,7 +92,7 @@ static void shift_by(const struct ceilings_site *site, int distance, struct netw
 static int time_ping_pong(const struct ceilings_site *site, int bytes, struct network *n,
                           struct sable_interval *seconds, struct sable_error *error)
 {
-    struct ceilings_kernel kernel = {.run = run_ping_pong, .state = n};
+    struct ceilings_kernel kernel = {.run = run_ping_pong, .state = n, .most = 0};
     n->bytes = bytes;
     if (ceilings_time(site, &kernel, seconds, error))
         return error->code;
@@ -124,7 +124,7 @@ static int add_latencies(const struct ceilings_site *site, struct network *n, st
 static int add_bandwidth(const struct ceilings_site *site, const char *name, int distance, struct network *n,
                          struct sable_ceilings *ceilings, struct sable_error *error)
 {
-    struct ceilings_kernel kernel = {.run = run_shift, .state = n};
+    struct ceilings_kernel kernel = {.run = run_shift, .state = n, .most = 0};
     struct sable_interval seconds, best = {0};
     int best_bytes = 0, index;
     shift_by(site, distance, n);
@@ -143,8 +143,8 @@ static int add_bandwidth(const struct ceilings_site *site, const char *name, int
 static int add_collectives(const struct ceilings_site *site, struct network *n, struct sable_ceilings *ceilings,
                            struct sable_error *error)
 {
-    struct ceilings_kernel allreduce = {.run = run_allreduce, .state = n};
-    struct ceilings_kernel alltoall = {.run = run_alltoall, .state = n};
+    struct ceilings_kernel allreduce = {.run = run_allreduce, .state = n, .most = 0};
+    struct ceilings_kernel alltoall = {.run = run_alltoall, .state = n, .most = 0};
     struct sable_interval seconds;
     int index;
     n->bytes = SMALL;

@@ -57,7 +57,15 @@ static void default_path(const struct sable_options *options, int ranks, int thr
     gmtime_r(&now, &parts);
     strftime(utc, sizeof utc, "%Y%m%dT%H%M%SZ", &parts);
     mkdir("results", 0777); /* a failure shows when the file is created in it */
-    snprintf(path, size, "results/%s-%s-%s-%dx%d.h5", what, options->class_name, utc, ranks, threads);
+    for (int k = 1;; k++) { /* several launches in one second get .2, .3 … */
+        char suffix[16] = "", partial[1100];
+        if (k > 1)
+            snprintf(suffix, sizeof suffix, ".%d", k);
+        snprintf(path, size, "results/%s-%s-%s-%dx%d%s.h5", what, options->class_name, utc, ranks, threads, suffix);
+        snprintf(partial, sizeof partial, "%s.partial", path);
+        if (access(path, F_OK) && access(partial, F_OK))
+            break;
+    }
 }
 
 static int open_results(struct session *s, const char *command_line, struct sable_error *error)

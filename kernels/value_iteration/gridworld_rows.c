@@ -16,6 +16,7 @@ static struct gridworld_constants constants(const struct sable_gridworld_model *
         .gamma = model->gamma,
         .intended = 1 - model->slip,
         .sideways = model->slip / 2,
+        .boundary = model->boundary,
         .other = model->other,
         .forbidden = model->forbidden,
         .target = model->target,

@@ -9,7 +9,7 @@
 /* The model as the loops need it. */
 struct gridworld_constants {
     double gamma, intended, sideways;
-    double other, forbidden, target;                /* r(s) */
+    double boundary, other, forbidden, target;      /* rewards */
     double bump_other, bump_forbidden, bump_target; /* r_boundary − r(s): a bump is paid this more than a stay */
 };
 

@@ -12,6 +12,10 @@
  * wherever a block is larger than the caches; then U′ bypasses them, by strips that fit into L1. */
 #include "gridworld_sweep.h"
 
+#ifdef __AVX512F__
+#include "gridworld_avx512.h"
+#endif
+
 #include <math.h>
 #include <string.h>
 
@@ -113,6 +117,10 @@ void SABLE_ISA_NAME(gridworld_sweep_row)(const struct gridworld_constants *model
                                          int64_t pitch, int64_t n, bool stream, double *next,
                                          struct sable_gridworld_change *change)
 {
+#ifdef __AVX512F__
+    sweep_row_avx512(model, cells, u, pitch, n, stream, next, change);
+    return;
+#endif
     _Alignas(64) double strip[STRIP], difference[STRIP];
     for (int64_t i = 0; i < n; i += STRIP) {
         int64_t length = n - i < STRIP ? n - i : STRIP;
