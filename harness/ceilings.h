@@ -14,6 +14,7 @@ struct sable_ceiling {
     int ranks, threads;
     int nodes;        /* hosts those ranks lie on; value/nodes is the figure per node */
     double low, high; /* 95 % interval of the median of its repetitions; equal to value if none exists */
+    char means[16];   /* by which of several it was reached: cached or streaming, avx512 or amx; else "" */
 };
 
 struct sable_ceilings {

@@ -84,6 +84,7 @@ static int add_bf16(const struct ceilings_site *site, struct sable_ceilings *cei
         return error->code;
     struct sable_interval best = {0}, seconds;
     double flops = 0;
+    const char *means = "";
     for (int unit = 0; unit < SABLE_BF16_UNITS; unit++) {
         struct peak peak = {.threads = site->threads, .unit = (enum sable_bf16_unit)unit};
         struct ceilings_kernel kernel = {.run = run_bf16, .state = &peak, .most = MOST_BF16};
@@ -94,11 +95,15 @@ static int add_bf16(const struct ceilings_site *site, struct sable_ceilings *cei
         if (flops == 0 || peak.flops / seconds.mid > flops / best.mid) {
             best = seconds;
             flops = peak.flops;
+            means = unit == SABLE_BF16_AMX ? "amx" : "avx512";
         }
     }
     if (flops == 0)
         return SABLE_OK;
-    return ceilings_add_rate(site, "dot_bf16", "GFLOP/s", flops * site->ranks, &best, ceilings, &index, error);
+    if (ceilings_add_rate(site, "dot_bf16", "GFLOP/s", flops * site->ranks, &best, ceilings, &index, error))
+        return error->code;
+    ceilings_set_means(&ceilings->list[index], means);
+    return SABLE_OK;
 }
 
 int ceilings_compute(const struct ceilings_site *site, struct sable_ceilings *ceilings, struct sable_error *error)

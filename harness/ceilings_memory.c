@@ -19,7 +19,7 @@ static const double window_per_thread = 32 << 20; /* bytes of all arrays */
 struct stream {
     int threads;
     enum sable_pattern pattern;
-    enum sable_store store;
+    enum sable_route route;
     int64_t n; /* doubles of each array in a window */
     int64_t windows, next;
     double *array[MOST_ARRAYS]; /* the first is written (or read), the others are read */
@@ -32,11 +32,11 @@ static void stream_window(struct stream *s, int64_t window, int64_t passes)
     for (int i = 0; i < arrays_of[s->pattern]; i++)
         array[i] = s->array[i] + window * s->n;
     if (s->pattern == SABLE_READ)
-        s->sum += sable_stream_read(s->threads, s->n, passes, array[0]);
+        s->sum += sable_stream_read(s->threads, s->n, passes, s->route, array[0]);
     else if (s->pattern == SABLE_COPY)
-        sable_stream_copy(s->threads, s->n, passes, s->store, array[1], array[0]);
+        sable_stream_copy(s->threads, s->n, passes, s->route, array[1], array[0]);
     else
-        sable_stream_triad(s->threads, s->n, passes, s->store, 3, array[1], array[2], array[0]);
+        sable_stream_triad(s->threads, s->n, passes, s->route, 3, array[1], array[2], array[0]);
 }
 
 static int run_stream(void *state, int64_t count, struct sable_error *error)
@@ -78,19 +78,18 @@ int ceilings_stream(const struct ceilings_site *site, const char *name, enum sab
 {
     struct stream stream = {.threads = site->threads, .pattern = pattern};
     struct ceilings_kernel kernel = {.run = run_stream, .state = &stream, .most = 0};
-    struct sable_interval best, streaming;
+    struct sable_interval cached, streaming;
     double *block = allocate(&stream, bytes, error);
-    if (sable_agree(site->comm, error) || ceilings_time(site, &kernel, &best, error))
+    if (sable_agree(site->comm, error) || ceilings_time(site, &kernel, &cached, error))
         goto done;
-    if (pattern != SABLE_READ && sable_streaming_stores()) {
-        stream.store = SABLE_STORE_STREAMING;
-        if (ceilings_time(site, &kernel, &streaming, error))
-            goto done;
-        if (streaming.mid < best.mid)
-            best = streaming;
-    }
+    stream.route = SABLE_ROUTE_STREAMING;
+    if (ceilings_time(site, &kernel, &streaming, error))
+        goto done;
+    bool faster = streaming.mid < cached.mid;
     double window = (double)(arrays_of[pattern] * stream.n) * sizeof(double);
-    ceilings_add_rate(site, name, "GB/s", window * site->ranks, &best, ceilings, index, error);
+    if (ceilings_add_rate(site, name, "GB/s", window * site->ranks, faster ? &streaming : &cached, ceilings, index,
+                          error) == SABLE_OK)
+        ceilings_set_means(&ceilings->list[*index], faster ? "streaming" : "cached");
 done:
     sable_array_free(block);
     return error->code;

@@ -189,6 +189,11 @@ int ceilings_add_time(const struct ceilings_site *site, const char *name, const 
                error);
 }
 
+void ceilings_set_means(struct sable_ceiling *ceiling, const char *means)
+{
+    snprintf(ceiling->means, sizeof ceiling->means, "%s", means);
+}
+
 int sable_ceilings_find(const struct sable_ceilings *ceilings, const char *name)
 {
     for (int i = 0; i < ceilings->count; i++)

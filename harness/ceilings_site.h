@@ -46,6 +46,8 @@ int ceilings_add_rate(const struct ceilings_site *site, const char *name, const 
 int ceilings_add_time(const struct ceilings_site *site, const char *name, const char *unit, double scale,
                       const struct sable_interval *seconds, struct sable_ceilings *ceilings, struct sable_error *error);
 
+void ceilings_set_means(struct sable_ceiling *ceiling, const char *means);
+
 /* Collective. Each adds its group. */
 int ceilings_compute(const struct ceilings_site *site, struct sable_ceilings *ceilings, struct sable_error *error);
 int ceilings_network(const struct ceilings_site *site, struct sable_ceilings *ceilings, struct sable_error *error);

@@ -4,7 +4,6 @@
 #ifndef SABLE_STREAMS_H
 #define SABLE_STREAMS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -12,25 +11,27 @@ extern "C" {
 #endif
 
 /* Arrays hold a multiple of this many doubles and are aligned to 64 bytes (sable_array). */
-enum { SABLE_STREAM_BLOCK = 32 };
+enum { SABLE_STREAM_BLOCK = 128 };
 
-enum sable_store {
-    SABLE_STORE_REGULAR,  /* through the caches: a write to memory first reads the line */
-    SABLE_STORE_STREAMING /* non-temporal: around the caches. Without such an instruction the same as regular */
+/* How words travel. Which is faster depends on where the arrays lie. */
+enum sable_route {
+    SABLE_ROUTE_CACHED,   /* one stream for each array and thread, through the caches: a write to memory first reads the
+                             line */
+    SABLE_ROUTE_STREAMING /* for memory: several streams at once (read and copy also prefetch), and stores around the
+                             caches (non-temporal) where the processor family has them */
 };
-
-/* Whether the processor family has non-temporal stores that the kernels use. */
-bool sable_streaming_stores(void);
 
 /* x[i] = value; the first touch. */
 void sable_stream_fill(int threads, int64_t n, double value, double *x);
+
 /* Each of the functions below does `passes` over the arrays, threads not waiting for one another in between. */
+
 /* The sum of the bit patterns of x[0..n) modulo 2^64, `passes` times over: 8n bytes a pass. */
-uint64_t sable_stream_read(int threads, int64_t n, int64_t passes, const double *x);
+uint64_t sable_stream_read(int threads, int64_t n, int64_t passes, enum sable_route route, const double *x);
 /* y[i] = x[i]: 16n bytes a pass. */
-void sable_stream_copy(int threads, int64_t n, int64_t passes, enum sable_store store, const double *x, double *y);
+void sable_stream_copy(int threads, int64_t n, int64_t passes, enum sable_route route, const double *x, double *y);
 /* y[i] = x[i] + s·z[i]: 24n bytes a pass, as STREAM counts. Product and sum are rounded separately. */
-void sable_stream_triad(int threads, int64_t n, int64_t passes, enum sable_store store, double s, const double *x,
+void sable_stream_triad(int threads, int64_t n, int64_t passes, enum sable_route route, double s, const double *x,
                         const double *z, double *y);
 
 #ifdef __cplusplus

@@ -16,15 +16,6 @@ static struct part own_part(int64_t n)
     return (struct part){first * SABLE_STREAM_BLOCK, (end - first) * SABLE_STREAM_BLOCK};
 }
 
-bool sable_streaming_stores(void)
-{
-#if defined(__x86_64__)
-    return true;
-#else
-    return false;
-#endif
-}
-
 void sable_stream_fill(int threads, int64_t n, double value, double *x)
 {
 #pragma omp parallel num_threads(threads)
@@ -35,9 +26,11 @@ void sable_stream_fill(int threads, int64_t n, double value, double *x)
     }
 }
 
-uint64_t sable_stream_read(int threads, int64_t n, int64_t passes, const double *x)
+uint64_t sable_stream_read(int threads, int64_t n, int64_t passes, enum sable_route route, const double *x)
 {
-    uint64_t (*run)(int64_t, const double *) = SABLE_ISA_PICK(sable_read_words), sum = 0;
+    uint64_t (*run)(int64_t, const double *) =
+        route == SABLE_ROUTE_STREAMING ? SABLE_ISA_PICK(sable_read_streaming) : SABLE_ISA_PICK(sable_read_cached);
+    uint64_t sum = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : sum)
     {
         struct part part = own_part(n);
@@ -47,10 +40,10 @@ uint64_t sable_stream_read(int threads, int64_t n, int64_t passes, const double 
     return sum;
 }
 
-void sable_stream_copy(int threads, int64_t n, int64_t passes, enum sable_store store, const double *x, double *y)
+void sable_stream_copy(int threads, int64_t n, int64_t passes, enum sable_route route, const double *x, double *y)
 {
     void (*run)(int64_t, const double *, double *) =
-        store == SABLE_STORE_STREAMING ? SABLE_ISA_PICK(sable_copy_streaming) : SABLE_ISA_PICK(sable_copy_regular);
+        route == SABLE_ROUTE_STREAMING ? SABLE_ISA_PICK(sable_copy_streaming) : SABLE_ISA_PICK(sable_copy_cached);
 #pragma omp parallel num_threads(threads)
     {
         struct part part = own_part(n);
@@ -59,11 +52,11 @@ void sable_stream_copy(int threads, int64_t n, int64_t passes, enum sable_store 
     }
 }
 
-void sable_stream_triad(int threads, int64_t n, int64_t passes, enum sable_store store, double s, const double *x,
+void sable_stream_triad(int threads, int64_t n, int64_t passes, enum sable_route route, double s, const double *x,
                         const double *z, double *y)
 {
     void (*run)(int64_t, double, const double *, const double *, double *) =
-        store == SABLE_STORE_STREAMING ? SABLE_ISA_PICK(sable_triad_streaming) : SABLE_ISA_PICK(sable_triad_regular);
+        route == SABLE_ROUTE_STREAMING ? SABLE_ISA_PICK(sable_triad_streaming) : SABLE_ISA_PICK(sable_triad_cached);
 #pragma omp parallel num_threads(threads)
     {
         struct part part = own_part(n);

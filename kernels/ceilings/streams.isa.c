@@ -1,69 +1,119 @@
-/* One thread's part of each stream: n a multiple of 4 vectors, everything aligned to 64 bytes. */
+/* One thread's part of each stream, n a multiple of SABLE_STREAM_BLOCK, everything aligned to 64 bytes. What bounds a
+ * stream from memory is how many lines a core has under way, times their latency: the prefetchers of four streams
+ * together, and prefetches by software, keep more of them going than one stream does. A triad has streams enough;
+ * more of them, or prefetches, made it slower. */
 #include "ceilings_isa.h"
 #include "ceilings_lanes.h"
 #include "sable_latencies.h"
+#include "sable_streams.h"
 
-enum { LANES = LANE_BYTES / sizeof(double), UNROLL = 4 };
+enum {
+    LANES = LANE_BYTES / sizeof(double),
+    UNROLL = 4,
+    STEP = UNROLL * LANES,
+    STREAMS = 4,
+    LINE = 64 / sizeof(double),
+    AHEAD = 8 * LINE
+};
+_Static_assert(SABLE_STREAM_BLOCK % (STREAMS * STEP) == 0, "a block is a whole number of steps in each stream");
 
 /* Keeps the compiler from taking a copying loop for memcpy, which chooses its own stores. */
 #define KEEP_THE_LOOP() __asm__ volatile("" ::: "memory")
-
-uint64_t SABLE_ISA_NAME(sable_read_words)(int64_t n, const double *x)
-{
-    words sum[UNROLL] = {0};
-    for (int64_t i = 0; i < n; i += UNROLL * LANES)
-#pragma GCC unroll 4
-        for (int j = 0; j < UNROLL; j++)
-            sum[j] += *(const words *)(x + i + j * LANES);
-    sum[0] += sum[1] + sum[2] + sum[3];
-    uint64_t total = 0;
-    for (int lane = 0; lane < (int)LANES; lane++)
-        total += sum[0][lane];
-    return total;
-}
 
 static inline lanes64 load(const double *from)
 {
     return *(const lanes64 *)from;
 }
 
-void SABLE_ISA_NAME(sable_copy_regular)(int64_t n, const double *restrict x, double *restrict y)
+static inline void prefetch_step(const double *x)
 {
-    for (int64_t i = 0; i < n; i += UNROLL * LANES) {
+    for (int j = 0; j < (int)STEP; j += LINE)
+        __builtin_prefetch(x + AHEAD + j);
+}
+
+/* ---- Read ---- */
+
+static inline void read_step(const double *x, words sum[UNROLL])
+{
 #pragma GCC unroll 4
-        for (int j = 0; j < UNROLL; j++)
-            *(lanes64 *)(y + i + j * LANES) = load(x + i + j * LANES);
+    for (int j = 0; j < UNROLL; j++)
+        sum[j] += *(const words *)(x + j * LANES);
+}
+
+static inline uint64_t total_of(const words sum[UNROLL])
+{
+    words all = sum[0] + sum[1] + sum[2] + sum[3];
+    uint64_t total = 0;
+    for (int lane = 0; lane < (int)LANES; lane++)
+        total += all[lane];
+    return total;
+}
+
+uint64_t SABLE_ISA_NAME(sable_read_cached)(int64_t n, const double *x)
+{
+    words sum[UNROLL] = {0};
+    for (int64_t i = 0; i < n; i += STEP)
+        read_step(x + i, sum);
+    return total_of(sum);
+}
+
+uint64_t SABLE_ISA_NAME(sable_read_streaming)(int64_t n, const double *x)
+{
+    words sum[UNROLL] = {0};
+    for (int64_t i = 0; i < n / STREAMS; i += STEP)
+        for (int64_t at = i; at < n; at += n / STREAMS) {
+            prefetch_step(x + at);
+            read_step(x + at, sum);
+        }
+    return total_of(sum);
+}
+
+/* ---- Copy ---- */
+
+void SABLE_ISA_NAME(sable_copy_cached)(int64_t n, const double *restrict x, double *restrict y)
+{
+    for (int64_t i = 0; i < n; i += STEP) {
+#pragma GCC unroll 4
+        for (int j = 0; j < (int)STEP; j += LANES)
+            *(lanes64 *)(y + i + j) = load(x + i + j);
         KEEP_THE_LOOP();
     }
 }
 
 void SABLE_ISA_NAME(sable_copy_streaming)(int64_t n, const double *restrict x, double *restrict y)
 {
-    for (int64_t i = 0; i < n; i += UNROLL * LANES)
+    for (int64_t i = 0; i < n / STREAMS; i += STEP)
+        for (int64_t at = i; at < n; at += n / STREAMS) {
+            prefetch_step(x + at);
 #pragma GCC unroll 4
-        for (int j = 0; j < UNROLL; j++)
-            store_streaming(y + i + j * LANES, load(x + i + j * LANES));
+            for (int j = 0; j < (int)STEP; j += LANES)
+                store_streaming(y + at + j, load(x + at + j));
+        }
     finish_streaming();
 }
 
-void SABLE_ISA_NAME(sable_triad_regular)(int64_t n, double s, const double *restrict x, const double *restrict z,
-                                         double *restrict y)
+/* ---- Triad ---- */
+
+void SABLE_ISA_NAME(sable_triad_cached)(int64_t n, double s, const double *restrict x, const double *restrict z,
+                                        double *restrict y)
 {
-    for (int64_t i = 0; i < n; i += UNROLL * LANES)
+    for (int64_t i = 0; i < n; i += STEP)
 #pragma GCC unroll 4
-        for (int j = 0; j < UNROLL; j++)
-            *(lanes64 *)(y + i + j * LANES) = load(x + i + j * LANES) + s * load(z + i + j * LANES);
+        for (int j = 0; j < (int)STEP; j += LANES)
+            *(lanes64 *)(y + i + j) = load(x + i + j) + s * load(z + i + j);
 }
 
 void SABLE_ISA_NAME(sable_triad_streaming)(int64_t n, double s, const double *restrict x, const double *restrict z,
                                            double *restrict y)
 {
-    for (int64_t i = 0; i < n; i += UNROLL * LANES)
+    for (int64_t i = 0; i < n; i += STEP)
 #pragma GCC unroll 4
-        for (int j = 0; j < UNROLL; j++)
-            store_streaming(y + i + j * LANES, load(x + i + j * LANES) + s * load(z + i + j * LANES));
+        for (int j = 0; j < (int)STEP; j += LANES)
+            store_streaming(y + i + j, load(x + i + j) + s * load(z + i + j));
     finish_streaming();
 }
+
+/* ---- Independent reads ---- */
 
 uint64_t SABLE_ISA_NAME(sable_gather_words)(uint32_t first, int64_t count, uint32_t mask, const uint64_t *table)
 {
