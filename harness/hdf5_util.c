@@ -1,9 +1,12 @@
 #include "hdf5_util.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { REASON_SIZE = 200, COMPRESS_FROM = 64 * 1024, CHUNK_BYTES = 1024 * 1024 };
 
@@ -41,6 +44,26 @@ int sable_hdf5_fail(struct sable_error *error, enum sable_exit code, const char 
     va_end(arguments);
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_reason, reason);
     return sable_fail(error, code, "%s%s%s", what, *reason ? ": " : "", reason);
+}
+
+/* ---- Files ---- */
+
+int sable_hdf5_check_file(const char *path, struct sable_error *error)
+{
+    struct stat status;
+    if (stat(path, &status))
+        return sable_fail(error, SABLE_BAD_INPUT, "cannot read %s: %s", path, strerror(errno));
+    if (S_ISDIR(status.st_mode))
+        return sable_fail(error, SABLE_BAD_INPUT, "%s is a directory, not an HDF5 file", path);
+    if (!S_ISREG(status.st_mode))
+        return sable_fail(error, SABLE_BAD_INPUT, "%s is not a regular file", path);
+    if (access(path, R_OK))
+        return sable_fail(error, SABLE_BAD_INPUT, "cannot read %s: %s", path, strerror(errno));
+    if (status.st_size == 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "%s is empty", path);
+    if (H5Fis_hdf5(path) <= 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "%s is not an HDF5 file", path);
+    return SABLE_OK;
 }
 
 /* ---- Types ---- */
@@ -127,6 +150,25 @@ herr_t sable_hdf5_put_reals(hid_t object, const char *name, const double *values
     return written;
 }
 
+herr_t sable_hdf5_put_texts(hid_t object, const char *name, const char *const *texts, int count)
+{
+    size_t size = 1;
+    hsize_t shape = (hsize_t)count;
+    for (int i = 0; i < count; i++)
+        size = strlen(texts[i]) >= size ? strlen(texts[i]) + 1 : size;
+    char *packed = calloc((size_t)count + 1, size);
+    hid_t type = sable_hdf5_string(size), space = H5Screate_simple(1, &shape, NULL);
+    for (int i = 0; i < count && packed; i++)
+        memcpy(packed + (size_t)i * size, texts[i], strlen(texts[i]));
+    herr_t written = packed && type >= 0 && space >= 0 ? put(object, name, type, space, packed) : -1;
+    if (space >= 0)
+        H5Sclose(space);
+    if (type >= 0)
+        H5Tclose(type);
+    free(packed);
+    return written;
+}
+
 /* Opens a scalar attribute of one of two classes; negative if it is none. */
 static hid_t open_scalar(hid_t object, const char *name, H5T_class_t class, H5T_class_t other, hid_t *type)
 {
@@ -171,6 +213,13 @@ bool sable_hdf5_get_real(hid_t object, const char *name, double *value)
     return get_number(object, name, H5T_FLOAT, H5T_INTEGER, H5T_NATIVE_DOUBLE, value);
 }
 
+void sable_hdf5_plain_text(char *text, bool lines)
+{
+    for (; *text; text++)
+        if (((unsigned char)*text < ' ' && !(lines && *text == '\n')) || *text == 0x7f)
+            *text = '?';
+}
+
 bool sable_hdf5_get_text(hid_t object, const char *name, char *text, size_t size)
 {
     hid_t type, attribute = open_scalar(object, name, H5T_STRING, H5T_STRING, &type);
@@ -192,6 +241,8 @@ bool sable_hdf5_get_text(hid_t object, const char *name, char *text, size_t size
         snprintf(text, size, "%s", good ? value : "");
         free(value);
     }
+    if (good)
+        sable_hdf5_plain_text(text, true);
     H5Tclose(type);
     H5Aclose(attribute);
     return good;

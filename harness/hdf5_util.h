@@ -15,6 +15,9 @@ void sable_hdf5_begin(void);
 int sable_hdf5_fail(struct sable_error *error, enum sable_exit code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Is `path` a regular, readable HDF5 file? What can be told without HDF5 is told in the system's words. */
+int sable_hdf5_check_file(const char *path, struct sable_error *error);
+
 hid_t sable_hdf5_type(enum sable_number type); /* a native type; not to be closed */
 hid_t sable_hdf5_string(size_t size);          /* a fixed-size string; to be closed */
 
@@ -23,8 +26,13 @@ herr_t sable_hdf5_put_text(hid_t object, const char *name, const char *text);
 herr_t sable_hdf5_put_integer(hid_t object, const char *name, int64_t value);
 herr_t sable_hdf5_put_reals(hid_t object, const char *name, const double *values, int count);
 herr_t sable_hdf5_put_real(hid_t object, const char *name, double value);
+herr_t sable_hdf5_put_texts(hid_t object, const char *name, const char *const *texts, int count);
 
-/* False if the attribute is absent, not scalar or of another kind; `text` is cut to `size`. */
+/* Takes out what would steer a terminal; `lines`: newlines may stay. */
+void sable_hdf5_plain_text(char *text, bool lines);
+
+/* False if the attribute is absent, not scalar or of another kind. Text is cut to `size`, control characters but
+ * newlines replaced. */
 bool sable_hdf5_get_text(hid_t object, const char *name, char *text, size_t size);
 bool sable_hdf5_get_integer(hid_t object, const char *name, int64_t *value);
 bool sable_hdf5_get_real(hid_t object, const char *name, double *value);

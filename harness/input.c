@@ -1,11 +1,8 @@
 #include "input.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "build_info.h"
@@ -19,25 +16,6 @@ struct sable_input {
 
 /* ---- Opening ---- */
 
-/* What can be told without HDF5 is told in the system's words. */
-static int check_file(const char *path, struct sable_error *error)
-{
-    struct stat status;
-    if (stat(path, &status))
-        return sable_fail(error, SABLE_BAD_INPUT, "cannot read %s: %s", path, strerror(errno));
-    if (S_ISDIR(status.st_mode))
-        return sable_fail(error, SABLE_BAD_INPUT, "%s is a directory, not an HDF5 file", path);
-    if (!S_ISREG(status.st_mode))
-        return sable_fail(error, SABLE_BAD_INPUT, "%s is not a regular file", path);
-    if (access(path, R_OK))
-        return sable_fail(error, SABLE_BAD_INPUT, "cannot read %s: %s", path, strerror(errno));
-    if (status.st_size == 0)
-        return sable_fail(error, SABLE_BAD_INPUT, "%s is empty", path);
-    if (H5Fis_hdf5(path) <= 0)
-        return sable_fail(error, SABLE_BAD_INPUT, "%s is not an HDF5 file", path);
-    return SABLE_OK;
-}
-
 int sable_input_open(const char *path, struct sable_input **input, struct sable_error *error)
 {
     *input = NULL;
@@ -47,7 +25,7 @@ int sable_input_open(const char *path, struct sable_input **input, struct sable_
         return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for %s", path);
     if (strlen(path) >= sizeof opened->path)
         sable_fail(error, SABLE_BAD_INPUT, "an input's name is longer than %zu bytes", sizeof opened->path);
-    else if (!check_file(path, error)) {
+    else if (!sable_hdf5_check_file(path, error)) {
         snprintf(opened->path, sizeof opened->path, "%s", path);
         opened->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
         if (opened->file < 0)

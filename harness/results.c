@@ -17,7 +17,7 @@
 #include "registry.h"
 #include "results_file.h"
 
-static const double spare_room = 1 << 20; /* for HDF5's own metadata */
+static const double spare_room = 128 * 1024; /* for HDF5's own metadata */
 
 /* ---- Disk ---- */
 
@@ -244,11 +244,11 @@ int sable_results_resume(const char *file, const char *path, bool force, const c
     char fresh[SABLE_PATH_SIZE + 8];
     *results = NULL;
     sable_hdf5_begin();
-    hid_t source = H5Fis_hdf5(file) > 0 ? H5Fopen(file, H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
+    if (sable_hdf5_check_file(file, error))
+        return error->code;
+    hid_t source = H5Fopen(file, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (source < 0)
-        return access(file, R_OK)
-                   ? sable_fail(error, SABLE_BAD_INPUT, "cannot resume %s: %s", file, strerror(errno))
-                   : sable_fail(error, SABLE_BAD_INPUT, "cannot resume %s: not a readable HDF5 file", file);
+        return sable_hdf5_fail(error, SABLE_BAD_INPUT, "cannot resume %s: truncated or corrupt", file);
     *results = prepare(path, force, error);
     if (*results) {
         /* `file` may be the very .partial that is to be written: it is replaced only when all is copied */
@@ -440,21 +440,9 @@ static herr_t put_outcome(hid_t group, const struct sable_run *run)
     return written;
 }
 
-/* Names of the phases as one comma-separated text. */
-static void join_phases(const struct sable_run *run, char *text, size_t size)
-{
-    text[0] = '\0';
-    for (int p = 0; p < run->phases && run->workload; p++) {
-        size_t used = strlen(text);
-        snprintf(text + used, size - used, "%s%s", p ? "," : "", run->workload->phases[p]);
-    }
-}
-
 static herr_t put_times(hid_t group, const struct sable_run *run)
 {
-    char phases[256];
     hsize_t shape[3] = {(hsize_t)run->reps, (hsize_t)run->ranks, (hsize_t)run->phases};
-    join_phases(run, phases, sizeof phases);
     hid_t seconds = sable_hdf5_dataset(group, "seconds", H5T_NATIVE_DOUBLE, 2, shape, run->seconds);
     hid_t cube = sable_hdf5_dataset(group, "phases", H5T_NATIVE_DOUBLE, 3, shape, run->phase_seconds);
     herr_t written = seconds < 0 || cube < 0 || sable_hdf5_put_text(seconds, "unit", "s") < 0 ||
@@ -463,7 +451,7 @@ static herr_t put_times(hid_t group, const struct sable_run *run)
                              sable_hdf5_put_integer(seconds, "warmups", run->warmups) < 0 ||
                              sable_hdf5_put_text(seconds, "stopped", run->stopped) < 0 ||
                              sable_hdf5_put_text(cube, "unit", "s") < 0 ||
-                             sable_hdf5_put_text(cube, "phases", phases) < 0 ||
+                             sable_hdf5_put_texts(cube, "phases", run->workload->phases, run->phases) < 0 ||
                              sable_hdf5_put_text(cube, "dimensions", "repetition, rank, phase") < 0
                          ? -1
                          : 0;

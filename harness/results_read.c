@@ -1,11 +1,9 @@
 /* Reading a results file back. The file may come from anywhere: every object is checked before it is believed. */
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "results_file.h"
 
@@ -203,6 +201,8 @@ static int add_run(struct reading *r, const char *name)
             *run = (struct sable_run){0};
             snprintf(run->name, sizeof run->name, "%.*s", (int)(variant - 1 - workload), workload);
             snprintf(run->variant, sizeof run->variant, "%.*s", (int)strcspn(variant, "."), variant);
+            sable_hdf5_plain_text(run->name, false);
+            sable_hdf5_plain_text(run->variant, false);
             int64_t seed = 0;
             if (!read_times(group, run) || !read_checks(group, run) || !read_outcome(group, run) ||
                 !read_settings(group, run) || !sable_hdf5_get_integer(group, "seed", &seed))
@@ -321,10 +321,8 @@ int sable_results_read(const char *path, struct sable_results_contents *contents
 {
     *contents = (struct sable_results_contents){0};
     sable_hdf5_begin();
-    if (access(path, R_OK))
-        return sable_fail(error, SABLE_BAD_INPUT, "cannot read %s: %s", path, strerror(errno));
-    if (H5Fis_hdf5(path) <= 0)
-        return sable_fail(error, SABLE_BAD_INPUT, "%s is not an HDF5 file", path);
+    if (sable_hdf5_check_file(path, error))
+        return error->code;
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0)
         return sable_hdf5_fail(error, SABLE_BAD_INPUT, "%s is truncated or corrupt", path);

@@ -87,8 +87,7 @@ hid_t sable_results_ceilings_type(void)
 
 hid_t sable_results_binding_type(void)
 {
-    const struct member members[] = {NUMBER(sable_binding, rank, H5T_NATIVE_INT32),
-                                     NUMBER(sable_binding, thread, H5T_NATIVE_INT32), TEXT(sable_binding, host),
-                                     TEXT(sable_binding, cpuset), END};
+    const struct member members[] = {NUMBER(sable_binding, rank, H5T_NATIVE_INT32), TEXT(sable_binding, host),
+                                     NUMBER(sable_binding, thread, H5T_NATIVE_INT32), TEXT(sable_binding, cpuset), END};
     return compound(sizeof(struct sable_binding), members);
 }

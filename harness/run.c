@@ -68,6 +68,17 @@ static void default_path(const struct sable_options *options, int ranks, int thr
     }
 }
 
+/* JSON holds UTF-8 only, and a name must not break the lines it is told in. */
+static bool is_plain(const char *path)
+{
+    json_t *text = json_string(path);
+    bool plain = text != NULL;
+    for (; *path; path++)
+        plain = plain && (unsigned char)*path >= ' ' && *path != 0x7f;
+    json_decref(text);
+    return plain;
+}
+
 static int open_results(struct session *s, const char *command_line, struct sable_error *error)
 {
     const struct sable_options *o = s->options;
@@ -80,6 +91,8 @@ static int open_results(struct session *s, const char *command_line, struct sabl
         size_t length = strlen(s->path);
         if (path && strlen(path) >= sizeof s->path - sizeof ".partial")
             sable_fail(error, SABLE_BAD_INPUT, "the output's name is longer than %zu bytes", sizeof s->path);
+        else if (!is_plain(s->path))
+            sable_fail(error, SABLE_BAD_INPUT, "the output's name must be UTF-8 without control characters");
         else if (o->resume && !o->output && length > 8 && strcmp(s->path + length - 8, ".partial") == 0)
             s->path[length - 8] = '\0'; /* FILE.partial continues as FILE */
         if (!error->code && o->resume)
