@@ -73,13 +73,14 @@ static const double fallback_cache = 64 << 20; /* where no cache is reported: la
 static const double beyond_cache = 4;          /* the memory working set over all of L3, as STREAM's rules ask */
 static const double most_of_memory = 1.0 / 8;  /* of what is free; the machine may not be ours alone */
 static const double most_on_node = 4.0 * (1 << 30);
+static const double least_memory = 1 << 20; /* where hardly any is free */
 
 static double memory_set(const struct ceilings_site *site, const struct cache *l2, const struct cache *l3)
 {
     double cache = l3->total > 0 ? l3->total : l2->total > 0 ? l2->total : fallback_cache;
     double wanted = beyond_cache * cache / site->node_ranks;
     double most = fmin(most_of_memory * sable_host_memory_share(site->node_ranks), most_on_node / site->node_ranks);
-    return fmin(exp2(ceil(log2(wanted))), exp2(floor(log2(most))));
+    return exp2(fmin(ceil(log2(wanted)), floor(log2(fmax(most, least_memory)))));
 }
 
 int ceilings_levels(const struct ceilings_site *site, struct ceilings_levels *levels, struct sable_error *error)
