@@ -84,7 +84,7 @@ def test_no_repetition_is_shorter_than_the_wait(measure):
 
 def test_seconds_of_each_rank_show_the_imbalance(measure):
     _, seconds = measure("-n", "11", "-s", "delay=0.004", "-s", "imbalance=2", ranks=2)
-    first, last = numpy.median(seconds["sable"], axis=0)
+    first, last = seconds["sable"].min(axis=0)  # whatever else runs here only adds
     assert 2 < last / first < 4
 
 
