@@ -218,6 +218,18 @@ static int remember(struct gridworld_rank *g, const struct sable_context *contex
     return SABLE_OK;
 }
 
+/* Sweeps after which a contraction by γ must have met the tolerance: γ^k 2R/(1 − γ)² ≤ tol, and twice that to leave
+ * room for rounding near the floor. A solver that needs more is wrong, and is stopped to be told so by verification. */
+static int64_t most_sweeps(const struct gridworld_rank *g)
+{
+    const struct sable_gridworld_model *m = &g->model;
+    double rewards =
+        fmax(fmax(fabs(m->boundary), fabs(m->forbidden)), fmax(fmax(fabs(m->target), fabs(m->hole)), fabs(m->other)));
+    double least = g->params.tol * (1 - m->gamma) * (1 - m->gamma) / (2 * rewards);
+    double enough = m->gamma > 0 && least > 0 && least < 1 ? 2 * log(least) / log(m->gamma) : 0;
+    return enough + 100 < (double)g->params.max_sweeps ? (int64_t)enough + 100 : g->params.max_sweeps;
+}
+
 /* Sweeps until the bound of the sweep before is small enough; *now is the index of the newest values. */
 static int iterate(struct gridworld_rank *g, struct sable_context *context, int *now,
                    struct sable_gridworld_bound *bound, struct sable_error *error)
@@ -225,6 +237,7 @@ static int iterate(struct gridworld_rank *g, struct sable_context *context, int 
     struct reduction reduction = {.request = MPI_REQUEST_NULL};
     struct sable_gridworld_change change;
     const enum sable_gridworld_stop stop = (enum sable_gridworld_stop)g->params.stop;
+    const int64_t most = most_sweeps(g);
     *now = 0;
     do {
         struct sable_gridworld_change before;
@@ -239,7 +252,7 @@ static int iterate(struct gridworld_rank *g, struct sable_context *context, int 
                 return error->code;
             *bound = sable_gridworld_certify(&g->model, stop, before, g->ends);
         }
-        bool done = bound->bound <= g->params.tol || (g->sweeps >= g->params.max_sweeps && g->sweeps > 1);
+        bool done = bound->bound <= g->params.tol || (g->sweeps >= most && g->sweeps > 1);
         if (done)
             return SABLE_OK;
         if (reduce_start(&reduction, change, context, error))

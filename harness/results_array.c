@@ -80,7 +80,7 @@ static void pack(const struct sable_array *array, const int64_t first[], const i
 
 struct target {
     hid_t file, dataset; /* a file of its own, or invalid */
-    char name[SABLE_PATH_SIZE + 200];
+    char name[SABLE_PATH_SIZE + SABLE_GROUP_SIZE + 160];
 };
 
 /* "results.value_iteration.gridworld.sable.v.h5" beside "results.h5". */
@@ -95,7 +95,7 @@ static void name_own_file(const struct sable_results *results, const char *array
     for (char *c = run; *c; c++)
         if (*c == '/')
             *c = '.';
-    snprintf(name, size, "%s.%s.%s.h5", base, run, array);
+    snprintf(name, size, "%s.%s.%.150s.h5", base, run, array);
 }
 
 static herr_t describe_array(hid_t dataset, const struct sable_array *array)
