@@ -2,6 +2,7 @@
 
 #include <hwloc.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -104,7 +105,8 @@ int ceilings_levels(const struct ceilings_site *site, struct ceilings_levels *le
 /* ---- Timing ---- */
 
 static const double slice_seconds = 1e-3;
-enum { REPETITIONS = 9, SLICES = 8 };
+static const double repetition_seconds = 0.1; /* at most, where a slice can't be short; or one slice */
+enum { TRIES = 3, REPETITIONS = 9, SLICES = 8 };
 
 /* Seconds of the slowest rank in each of `times` slices. */
 static int time_slices(const struct ceilings_site *site, const struct ceilings_kernel *kernel, int64_t count, int times,
@@ -134,25 +136,27 @@ static double fastest(const double *seconds, int times)
 int ceilings_time(const struct ceilings_site *site, const struct ceilings_kernel *kernel,
                   struct sable_interval *interval, struct sable_error *error)
 {
-    enum { TRIES = 3 };
     double most = kernel->most > 0 ? (double)kernel->most : 0x1p40, seconds[REPETITIONS * SLICES], best[REPETITIONS];
     int64_t count = 1;
-    for (int times = TRIES;;) { /* all ranks see the same times, and so count alike */
+    int slices = SLICES;
+    for (bool trying = true;;) { /* all ranks see the same times, and so decide alike */
+        int times = trying ? TRIES : REPETITIONS * slices;
         if (time_slices(site, kernel, count, times, seconds, error))
             return error->code;
-        double slice = fastest(seconds, times);
-        if ((double)count >= most || slice >= (times > TRIES ? 0.4 : 0.7) * slice_seconds) {
-            if (times > TRIES)
+        double slice = fastest(seconds, times), enough = (trying ? 0.7 : 0.4) * slice_seconds;
+        if ((double)count >= most || slice >= enough) {
+            if (!trying)
                 break;
-            times = REPETITIONS * SLICES; /* a few tries were long enough, perhaps only as something else ran */
-            continue;
+            trying = false; /* but the tries may have been long only as something else ran */
+            slices = (int)fmin(fmax(repetition_seconds / slice, 1), SLICES);
+        } else {
+            double factor = fmin(fmax(slice_seconds / fmax(slice, 1e-7), 1.5), 64);
+            count = (int64_t)fmin(ceil((double)count * factor), most);
+            trying = true;
         }
-        double factor = fmin(fmax(slice_seconds / fmax(slice, 1e-7), 1.5), 64);
-        count = (int64_t)fmin(ceil((double)count * factor), most);
-        times = TRIES;
     }
     for (int r = 0; r < REPETITIONS; r++)
-        best[r] = fastest(seconds + r * SLICES, SLICES) / (double)count;
+        best[r] = fastest(seconds + r * slices, slices) / (double)count;
     *interval = sable_median_interval(best, REPETITIONS);
     return SABLE_OK;
 }
