@@ -36,8 +36,8 @@ static const struct sable_param sleep_parameters[] = {
     {0},
 };
 
-static const struct sable_class sleep_classes[] = {
-    {"S", "delay=0.001"}, {"A", "delay=0.01"}, {"B", "delay=0.1"}, {"C", "delay=1"}, {0}};
+static const struct sable_class sleep_classes[] = {{"T", "delay=0.0001"}, {"S", "delay=0.001"}, {"A", "delay=0.01"},
+                                                   {"B", "delay=0.1"},    {"C", "delay=1"},     {0}};
 static const char *const sleep_phases[] = {"compute", "wait", NULL};
 static const struct sable_fault sleep_faults[] = {
     {"wrong", "give a wrong answer"},
@@ -190,8 +190,8 @@ static const struct sable_param sum_parameters[] = {
      "length of the vectors"},
     {0},
 };
-static const struct sable_class sum_classes[] = {
-    {"S", "n=1000000"}, {"A", "n=16000000"}, {"B", "n=256000000"}, {"C", "n=4000000000"}, {0}};
+static const struct sable_class sum_classes[] = {{"T", "n=100003"},    {"S", "n=1000000"},    {"A", "n=16000000"},
+                                                 {"B", "n=256000000"}, {"C", "n=4000000000"}, {0}};
 static const char *const sum_phases[] = {"compute", "communicate", NULL};
 static const struct sable_fault sum_faults[] = {
     {"lost_rank", "leave out the last rank's part"}, {"flip_bit", "flip one bit of one element"}, {0}};
@@ -258,11 +258,17 @@ static int combine(struct sum_state *s, struct sable_context *context, struct sa
     return sable_sum_ranks(context->comm, &nodes, &s->total, error);
 }
 
+/* Sets the sign bit of one element; again, if it is called again. */
+static void spoil(struct sum_state *s, const struct sable_context *context)
+{
+    if (context->fault == FAULT_FLIP_BIT && context->layout.rank == 0 && s->count > 0)
+        s->x[s->count / 2] = -fabs(s->x[s->count / 2]);
+}
+
 static int sum_run(void *state, struct sable_context *context, struct sable_error *error)
 {
     struct sum_state *s = state;
-    if (context->fault == FAULT_FLIP_BIT && context->layout.rank == 0 && s->count > 0)
-        s->x[s->count / 2] = -1 - s->x[s->count / 2];
+    spoil(s, context);
     sable_dot(s->x, s->y, s->count, s->block);
     return combine(s, context, error);
 }
@@ -270,6 +276,7 @@ static int sum_run(void *state, struct sable_context *context, struct sable_erro
 static int sum_reference(void *state, struct sable_context *context, struct sable_error *error)
 {
     struct sum_state *s = state;
+    spoil(s, context);
     for (int64_t b = 0; b < sable_sum_blocks(s->count); b++) {
         int64_t start = b * SABLE_SUM_BLOCK, left = s->count - start;
         s->block[b] = sable_dot_block(s->x + start, s->y + start, left < SABLE_SUM_BLOCK ? left : SABLE_SUM_BLOCK);

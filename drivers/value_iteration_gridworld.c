@@ -37,13 +37,11 @@ static const struct sable_param parameters[] = {
     {0},
 };
 
-static const struct sable_class classes[] = {{"S", "n=512 gamma=0.95 tol=1e-6"},
-                                             {"A", "n=2048 gamma=0.95 tol=1e-3"},
-                                             {"B", "n=8192 gamma=0.95 tol=0.1"},
-                                             {"C", "n=32768 gamma=0.95 tol=0.1"},
-                                             {"D", "n=131072 gamma=0.95 tol=0.1"},
-                                             {"E", "n=524288 gamma=0.95 tol=0.1"},
-                                             {0}};
+static const struct sable_class classes[] = {
+    {"T", "n=97 columns=131 gamma=0.95 tol=1e-6"}, {"S", "n=512 gamma=0.95 tol=1e-6"},
+    {"A", "n=2048 gamma=0.95 tol=1e-3"},           {"B", "n=8192 gamma=0.95 tol=0.1"},
+    {"C", "n=32768 gamma=0.95 tol=0.1"},           {"D", "n=131072 gamma=0.95 tol=0.1"},
+    {"E", "n=524288 gamma=0.95 tol=0.1"},          {0}};
 static const char *const phases[] = {
     [PHASE_COMPUTE] = "compute", [PHASE_HALO] = "halo", [PHASE_REDUCE] = "reduce", NULL};
 static const struct sable_fault faults[] = {

@@ -40,7 +40,8 @@ struct sable_param {
     const char *help;
 };
 
-/* A class is a command line: "n=4096 gamma=0.95". The list ends with a NULL name. */
+/* A class is a command line: "n=4096 gamma=0.95". T is for tests (a few milliseconds, sizes that no layout divides), S
+ * takes seconds on two cores, A to E grow to clusters. They ascend in memory; the list ends with a NULL name. */
 struct sable_class {
     const char *name;
     const char *settings;
@@ -166,7 +167,7 @@ struct sable_workload {
     struct sable_fom fom;
     size_t params_size;
     const struct sable_param *params;     /* ends with a NULL name, as the lists below */
-    const struct sable_class *classes;    /* S first */
+    const struct sable_class *classes;    /* T, S, A … E */
     const struct sable_variant *variants; /* reference first */
     const char *const *phases;            /* columns of the timing cube, e.g. compute, communicate, wait */
     const struct sable_fault *faults;     /* known to --inject-fault; may be NULL */

@@ -37,7 +37,8 @@ enum key {
 
 static const struct argp_option run_options[] = {
     {NULL, 0, NULL, 0, "What is run:", 1},
-    {"class", KEY_CLASS, "S|A|B|C|D|E|auto", 0, "Problem size (default S); auto: the largest that fits (--memory)", 1},
+    {"class", KEY_CLASS, "T|S|A|B|C|D|E|auto", 0, "Problem size (default S); auto: the largest that fits (--memory)",
+     1},
     {"variant", KEY_VARIANT, "NAME[,NAME]|all", 0, "Default sable; several are run interleaved and compared", 1},
     {"set", KEY_SET, "NAME=VALUE", 0, "Any parameter, repeatable; sable run WORKLOAD --help lists them", 1},
     {"input", KEY_INPUT, "FILE", 0, "A real input file instead of a generated one", 1},

@@ -10,8 +10,8 @@ from launcher import ONCE
 
 LAYOUTS = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (5, 1), (7, 1)]
 SIMD_PATHS = ["base", "v2", "v3", "v4"]
-# An odd size that no layout of the matrix divides; test_sums_of_any_length_* takes the long vectors.
-SETTINGS = ("-s", "n=331")
+# Sizes that no layout of the matrix divides; test_sums_of_any_length_* takes the long vectors.
+SETTINGS = ("-c", "T")
 
 
 @pytest.fixture(scope="module")

@@ -331,16 +331,6 @@ def end(pids, number=signal.SIGKILL):
             pass
 
 
-@pytest.fixture
-def sum_first(run):
-    """A seed by which --shuffle runs null/sum before null/sleep."""
-    for seed in range(100):
-        plan = run("run", "null", "--dry-run", "--json", "--shuffle", "--seed", seed).json[0]["would_run"]
-        if [item["workload"] for item in plan] == ["null/sum", "null/sleep"]:
-            return ["run", "null", "--shuffle", "--seed", str(seed), "--ceilings", "none", "-s", "n=50000", "-n", "1000"]
-    raise AssertionError("--shuffle never changes the order")
-
-
 def launch(sable, folder, arguments):
     return subprocess.Popen(
         sable.command(*arguments, ranks=3),
@@ -380,7 +370,8 @@ def kill_after_sum(sable, folder, arguments, victim, number, delay):
     ids=["first_rank", "last_rank", "launcher", "launcher_by_sigterm"],
 )
 def test_a_killed_run_keeps_what_had_finished_and_resumes(sable, run, tmp_path, sum_first, victim, number, delay):
-    kill_after_sum(sable, tmp_path, [*sum_first, "-s", "delay=1", "-o", "out.h5"], victim, number, delay)
+    arguments = [*sum_first, "--ceilings", "none", "-s", "n=50000", "-n", "1000"]
+    kill_after_sum(sable, tmp_path, [*arguments, "-s", "delay=1", "-o", "out.h5"], victim, number, delay)
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5.partial"]
     partial = tmp_path / "out.h5.partial"
     assert complete_runs(partial) == {"null/sum/sable"}
@@ -390,7 +381,7 @@ def test_a_killed_run_keeps_what_had_finished_and_resumes(sable, run, tmp_path, 
         assert file.attrs["complete"] == 0
         before = file["runs/null/sum/sable/seconds"][()]
 
-    resumed = run(*sum_first, "-s", "delay=0.0001", "--resume", "out.h5.partial", ranks=3)
+    resumed = run(*arguments, "-s", "delay=0.0001", "--resume", "out.h5.partial", ranks=3)
     assert resumed.code == 0, resumed
     assert [fom[0] for fom in resumed.foms] == ["null/sleep"], "a finished run was repeated"
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]

@@ -23,7 +23,7 @@ def test_every_workload_knows_faults(workloads):
 
 @pytest.mark.parametrize("ranks", LAYOUTS)
 def test_without_a_fault_every_answer_passes(run, workloads, ranks):
-    told = run("run", *workloads, *ONCE, "-V", "all", "--json", ranks=ranks, timeout=300)
+    told = run("run", *workloads, *ONCE, "-c", "T", "-V", "all", "--json", ranks=ranks, timeout=300)
     assert told.code == 0, told
     expected = {(name, variant) for name, workload in workloads.items() for variant in workload["variants"]}
     assert verdicts(told) == dict.fromkeys(expected, "PASS")
@@ -35,7 +35,7 @@ def test_every_fault_is_seen_in_every_variant(run, workloads, ranks):
     for name, fault in faults_of(workloads):
         if (name, fault) in RAISES_AN_ERROR:
             continue
-        told = run("run", name, *ONCE, "-V", "all", "--inject-fault", fault, "--json", ranks=ranks, timeout=300)
+        told = run("run", name, *ONCE, "-c", "T", "-V", "all", "--inject-fault", fault, "--json", ranks=ranks)
         seen = verdicts(told) if told.code in (0, 1) else {}
         expected = {(name, variant): "FAIL" for variant in workloads[name]["variants"]}
         if told.code != 1 or seen != expected:
@@ -48,7 +48,7 @@ def test_a_fault_is_seen_after_any_number_of_repetitions(run, workloads):
     missed = []
     for name, fault in faults_of(workloads):
         if (name, fault) not in RAISES_AN_ERROR:
-            told = run("run", name, "-w", "0", "-n", "2", "--ceilings", "none", "--inject-fault", fault, "--json")
+            told = run("run", name, "-c", "T", "-w0", "-n2", "--ceilings", "none", "--inject-fault", fault, "--json")
             if told.code != 1:
                 missed.append((name, fault, told.code))
     assert missed == []
@@ -76,11 +76,17 @@ def test_without_verification_the_verdict_is_skipped(run):
 
 
 @pytest.mark.parametrize("ranks", [None, 3])
-def test_an_error_of_one_rank_ends_all_with_one_line_and_keeps_the_rest(run, tmp_path, ranks):
-    arguments = ["run", "null", *ONCE, "-V", "sable", "--inject-fault", "error", "-o", "out.h5"]
+def test_an_error_of_one_rank_ends_all_with_one_line_and_keeps_the_rest(run, sum_first, tmp_path, ranks):
+    arguments = [*sum_first, *ONCE, "-V", "sable", "--inject-fault", "error", "-o", "out.h5"]
     told = run(*arguments, ranks=ranks)
     failed_with(told, 3, "injected error of rank", str((ranks or 1) - 1), alone=ranks is None)
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5.partial"]
     assert run("show", "out.h5.partial").code == 0
     with h5py.File(tmp_path / "out.h5.partial", "r") as file:
+        assert "null/sum/sable" in file["runs"]
         assert "null/sleep/sable" not in file["runs"], "a run that failed is still in the file"
+
+
+def test_an_error_before_anything_had_finished_leaves_no_file(run, tmp_path):
+    failed_with(run("run", "null/sleep", *ONCE, "--inject-fault", "error", "-o", "out.h5"), 3, "injected error")
+    assert list(tmp_path.iterdir()) == []
