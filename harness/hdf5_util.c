@@ -89,6 +89,8 @@ hid_t sable_hdf5_type(enum sable_number type)
     return H5I_INVALID_HID;
 }
 
+/* Of a fixed length, although h5py gives such as bytes: texts of variable length lie in HDF5's global heap, which has no
+ * checksum (a flipped bit crashes readers), and H5Ocopy() of HDF5 1.10 crashes on attributes that hold them. */
 hid_t sable_hdf5_string(size_t size)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
@@ -121,21 +123,10 @@ static herr_t put_scalar(hid_t object, const char *name, hid_t type, const void 
     return written;
 }
 
-/* UTF-8 of variable length: h5py gives it as str, and text of a fixed length as bytes. To be closed. */
-static hid_t text_type(void)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    if (type >= 0 && (H5Tset_size(type, H5T_VARIABLE) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0)) {
-        H5Tclose(type);
-        return H5I_INVALID_HID;
-    }
-    return type;
-}
-
 herr_t sable_hdf5_put_text(hid_t object, const char *name, const char *text)
 {
-    hid_t type = text_type();
-    herr_t written = type < 0 ? -1 : put_scalar(object, name, type, &text);
+    hid_t type = sable_hdf5_string(strlen(text) + 1);
+    herr_t written = type < 0 ? -1 : put_scalar(object, name, type, text);
     if (type >= 0)
         H5Tclose(type);
     return written;
@@ -163,13 +154,20 @@ herr_t sable_hdf5_put_reals(hid_t object, const char *name, const double *values
 
 herr_t sable_hdf5_put_texts(hid_t object, const char *name, const char *const *texts, int count)
 {
+    size_t size = 1;
     hsize_t shape = (hsize_t)count;
-    hid_t type = text_type(), space = H5Screate_simple(1, &shape, NULL);
-    herr_t written = type >= 0 && space >= 0 ? put(object, name, type, space, texts) : -1;
+    for (int i = 0; i < count; i++)
+        size = strlen(texts[i]) >= size ? strlen(texts[i]) + 1 : size;
+    char *packed = calloc((size_t)count + 1, size);
+    hid_t type = sable_hdf5_string(size), space = H5Screate_simple(1, &shape, NULL);
+    for (int i = 0; i < count && packed; i++)
+        memcpy(packed + (size_t)i * size, texts[i], strlen(texts[i]));
+    herr_t written = packed && type >= 0 && space >= 0 ? put(object, name, type, space, packed) : -1;
     if (space >= 0)
         H5Sclose(space);
     if (type >= 0)
         H5Tclose(type);
+    free(packed);
     return written;
 }
 

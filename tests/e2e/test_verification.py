@@ -66,7 +66,7 @@ def test_a_failed_answer_is_told_stored_and_named(run, tmp_path):
     assert "check dot product failed" in told.out
     with h5py.File(tmp_path / "failed.h5", "r") as file:
         group = file["runs/null/sum/sable"]
-        assert (group.attrs["verified"], group.attrs["complete"]) == ("FAIL", 1)
+        assert (group.attrs["verified"], group.attrs["complete"]) == (b"FAIL", 1)
         assert not group["checks"]["pass"].all()
 
 
