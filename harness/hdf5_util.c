@@ -89,8 +89,8 @@ hid_t sable_hdf5_type(enum sable_number type)
     return H5I_INVALID_HID;
 }
 
-/* Of a fixed length, although h5py gives such as bytes: texts of variable length lie in HDF5's global heap, which has no
- * checksum (a flipped bit crashes readers), and H5Ocopy() of HDF5 1.10 crashes on attributes that hold them. */
+/* Of a fixed length, although h5py gives such as bytes: texts of variable length lie in HDF5's global heap, which has
+ * no checksum (a flipped bit crashes readers), and H5Ocopy() of HDF5 1.10 crashes on attributes that hold them. */
 hid_t sable_hdf5_string(size_t size)
 {
     hid_t type = H5Tcopy(H5T_C_S1);
