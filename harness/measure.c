@@ -117,24 +117,41 @@ static double interval_width(const struct series *series)
     return interval.exists ? (interval.high - interval.low) / (2 * interval.mid) : NAN;
 }
 
+/* Intervals are looked at after each of the first rounds, later when their number has grown by a sixteenth: all looks
+ * together cost no more than a few sorts of all times, however short a repetition is. */
+static bool time_to_look(int64_t reps)
+{
+    int64_t step = 1;
+    while (32 * step <= reps)
+        step *= 2;
+    return reps % step == 0;
+}
+
+/* The widest of the variants' intervals; NaN if one has none. */
+static double widest_interval(const struct sable_job *job, const struct series *series)
+{
+    double widest = 0;
+    for (int v = 0; v < job->variants; v++) {
+        double width = interval_width(&series[v]);
+        if (!(width <= widest))
+            widest = width;
+    }
+    return widest;
+}
+
 /* Decides, equally on all ranks, whether another round is wanted; NULL if it is, else the reason why not. */
 static const char *reason_to_stop(const struct sable_job *job, const struct series *series, double elapsed,
                                   double *width)
 {
     const struct sable_effort *effort = &job->effort;
     int64_t reps = series[0].reps;
-    *width = interval_width(&series[0]);
-    bool narrow = true;
-    for (int v = 0; v < job->variants; v++) {
-        double one = interval_width(&series[v]);
-        narrow = narrow && one <= effort->target;
-        if (one > *width)
-            *width = one;
-    }
+    bool looked = time_to_look(reps);
+    if (looked)
+        *width = widest_interval(job, series);
     bool out_of_time = elapsed >= effort->max_time;
     if (effort->reps > 0)
         return reps >= effort->reps ? "asked" : (out_of_time && effort->max_time_asked && reps > 0) ? "max-time" : NULL;
-    if (reps >= SABLE_MIN_REPS && narrow)
+    if (looked && reps >= SABLE_MIN_REPS && *width <= effort->target)
         return "interval";
     if (reps >= SABLE_MAX_REPS || (out_of_time && reps > 0 && (reps >= SABLE_MIN_REPS || effort->max_time_asked)))
         return "max-time";
