@@ -7,7 +7,9 @@
 
 #include "gridworld_rank.h"
 
-enum { FLOPS_OF_UPDATE = 17, FLOPS_OF_POLICY = 17, SAMPLES = 64 };
+/* With selections (of the reward and the four arrivals) and the two extremes of the change, an update is 26 operations
+ * on a lane, of the policy 31: kernels/value_iteration/gridworld_avx512.h, gridworld_sweep.isa.c. */
+enum { FLOPS_OF_UPDATE = 17, FLOPS_OF_POLICY = 17, OPERATIONS_OF_UPDATE = 26, OPERATIONS_OF_POLICY = 31, SAMPLES = 64 };
 
 #define PARAM(field) offsetof(struct gridworld_params, field)
 static const char *const stops[] = {"span", "residual", NULL};
@@ -104,6 +106,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     *work = (struct sable_work){
         .items = (g ? (double)g->states : cells * (1 - p->share.obstacles)) * (sweeps + policies),
         .flops_fp64 = cells * (FLOPS_OF_UPDATE * sweeps + FLOPS_OF_POLICY * policies),
+        .operations_fp64 = cells * (OPERATIONS_OF_UPDATE * sweeps + OPERATIONS_OF_POLICY * policies),
         .bytes = cells * (17 * sweeps + 18 * policies), /* U, a byte a cell, U′; at last the policy, too */
         .pattern = SABLE_COPY,
         .working_set = 17 * cells,

@@ -293,8 +293,9 @@ static void sea_work(const void *params, struct sable_layout layout, const void 
     double exchanges = s ? (double)(s->sweeps[FREE] + s->sweeps[DRIFTING] + 1) : 0;
     *work = (struct sable_work){
         .items = updates,
-        .flops_fp64 = 40 * updates, /* 8 legs; for 8 headings 2 products, 2 sums */
-        .bytes = 16 * updates,      /* hours read and written */
+        .flops_fp64 = 40 * updates,      /* 8 legs; for 8 headings 2 products, 2 sums */
+        .operations_fp64 = 68 * updates, /* and 28 selections */
+        .bytes = 16 * updates,           /* hours read and written */
         .pattern = SABLE_COPY,
         .working_set = 16 * cells,
         .bytes_network = exchanges * halo_bytes,

@@ -19,6 +19,15 @@ static int run_fp64(void *state, int64_t steps, struct sable_error *error)
     return SABLE_OK;
 }
 
+static int run_ops(void *state, int64_t steps, struct sable_error *error)
+{
+    struct peak *peak = state;
+    if (sable_peak_ops_fp64(peak->threads, steps, operand, operand, &peak->flops) != (double)steps)
+        return sable_fail(error, SABLE_BUG, "the fp64 operations kernel lost some of %lld steps", (long long)steps);
+    peak->flops /= (double)steps;
+    return SABLE_OK;
+}
+
 static int run_fp32(void *state, int64_t steps, struct sable_error *error)
 {
     struct peak *peak = state;
@@ -64,9 +73,13 @@ static int add_fma(const struct ceilings_site *site, struct sable_ceilings *ceil
     struct sable_interval seconds;
     int index;
     struct ceilings_kernel fp64 = {.run = run_fp64, .state = &peak, .most = 0};
+    struct ceilings_kernel ops = {.run = run_ops, .state = &peak, .most = 0};
     struct ceilings_kernel fp32 = {.run = run_fp32, .state = &peak, .most = MOST_FP32};
     if (ceilings_time(site, &fp64, &seconds, error) ||
         ceilings_add_rate(site, "fma_fp64", "GFLOP/s", peak.flops * site->ranks, &seconds, ceilings, &index, error))
+        return error->code;
+    if (ceilings_time(site, &ops, &seconds, error) ||
+        ceilings_add_rate(site, "ops_fp64", "Gop/s", peak.flops * site->ranks, &seconds, ceilings, &index, error))
         return error->code;
     if (ceilings_time(site, &fp32, &seconds, error))
         return error->code;

@@ -71,9 +71,9 @@ static int read_caches(struct cache *l2, struct cache *l3, struct sable_error *e
  * than this many times its L2, which no processor on the market exceeds but by stacked cache. */
 static const double most_l3_over_l2 = 8;
 static const double fallback_cache = 64 << 20; /* where no cache is reported: larger than most */
-static const double beyond_cache = 4;          /* the memory working set over all of L3, as STREAM's rules ask */
-static const double most_of_memory = 1.0 / 8;  /* of what is free; the machine may not be ours alone */
-static const double most_on_node = 4.0 * (1 << 30);
+static const double beyond_cache = 12; /* working set over all of L3: 4 for each array of a triad, as STREAM rules */
+static const double most_of_memory = 1.0 / 8; /* of what is free; the machine may not be ours alone */
+static const double most_on_node = 16.0 * (1 << 30);
 static const double least_memory = 1 << 20; /* where hardly any is free */
 
 static double memory_set(const struct ceilings_site *site, const struct cache *l2, const struct cache *l3)

@@ -225,6 +225,7 @@ static int gather_counters(const struct series *series, const struct sable_work 
         .rank = context->layout.rank,
         .items = work->items,
         .flops_fp64 = work->flops_fp64,
+        .operations_fp64 = work->operations_fp64,
         .flops_fp32 = work->flops_fp32,
         .flops_bf16 = work->flops_bf16,
         .bytes_memory = work->bytes,

@@ -13,6 +13,7 @@ struct peak_gain {
 };
 
 SABLE_ISA_DECLARE(struct peak_gain, sable_fma_fp64, (int64_t steps, double a, double b));
+SABLE_ISA_DECLARE(struct peak_gain, sable_ops_fp64, (int64_t steps, double a, double b));
 SABLE_ISA_DECLARE(struct peak_gain, sable_fma_fp32, (int64_t steps, float a, float b));
 SABLE_ISA_DECLARE(void, sable_exp_lanes, (int64_t n, const float *x, float *y));
 

@@ -6,9 +6,9 @@
 
 /* OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT), so the work is counted by those that did it. */
 
-double sable_peak_fma_fp64(int threads, int64_t steps, double a, double b, double *flops)
+static double peak_fp64(struct peak_gain (*run)(int64_t, double, double), int threads, int64_t steps, double a,
+                        double b, double *operations)
 {
-    struct peak_gain (*run)(int64_t, double, double) = SABLE_ISA_PICK(sable_fma_fp64);
     double sum = 0;
     int64_t lanes = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : sum, lanes)
@@ -17,8 +17,18 @@ double sable_peak_fma_fp64(int threads, int64_t steps, double a, double b, doubl
         sum += gain.sum;
         lanes += gain.lanes;
     }
-    *flops = 2.0 * (double)lanes * (double)steps;
+    *operations = 2.0 * (double)lanes * (double)steps;
     return sum / (double)lanes;
+}
+
+double sable_peak_fma_fp64(int threads, int64_t steps, double a, double b, double *flops)
+{
+    return peak_fp64(SABLE_ISA_PICK(sable_fma_fp64), threads, steps, a, b, flops);
+}
+
+double sable_peak_ops_fp64(int threads, int64_t steps, double a, double b, double *operations)
+{
+    return peak_fp64(SABLE_ISA_PICK(sable_ops_fp64), threads, steps, a, b, operations);
 }
 
 double sable_peak_fma_fp32(int threads, int64_t steps, float a, float b, double *flops)

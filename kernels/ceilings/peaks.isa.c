@@ -1,7 +1,8 @@
-/* x ← a·x + b on as many independent accumulators as registers allow: at a latency of 4 cycles and two units, eight are
- * needed; a core with four units needs sixteen. exp(x) = 2^k · exp(r), k = round(x / ln 2), |r| ≤ ln 2 / 2: the ln 2 of
- * r = x − k·ln 2 is split in two so that k times its upper part is exact; Cephes' polynomial; 2^k by its bit
- * pattern. Bounded by the arithmetic units: about 17 operations for each exponential. */
+/* x ← a·x + b (fused), or x ← (x + b)·a (two operations), on as many independent accumulators as registers allow: at a
+ * latency of 4 cycles and two units, eight are needed; a core with four units needs sixteen. exp(x) = 2^k · exp(r), k =
+ * round(x / ln 2), |r| ≤ ln 2 / 2: the ln 2 of r = x − k·ln 2 is split in two so that k times its upper part is exact;
+ * Cephes' polynomial; 2^k by its bit pattern. Bounded by the arithmetic units: about 17 operations for each
+ * exponential. */
 #include "ceilings_isa.h"
 #include "ceilings_lanes.h"
 
@@ -22,6 +23,23 @@ struct peak_gain SABLE_ISA_NAME(sable_fma_fp64)(int64_t steps, double a, double 
 #pragma GCC unroll 32
         for (int k = 0; k < ACCUMULATORS; k++)
             x[k] = multiply_add64(factor, x[k], term);
+    struct peak_gain gain = {.lanes = ACCUMULATORS * LANES64};
+    for (int k = 0; k < ACCUMULATORS; k++)
+        for (int lane = 0; lane < (int)LANES64; lane++)
+            gain.sum += x[k][lane] - k;
+    return gain;
+}
+
+/* x ← (x + b)·a: processors that have adders beside their multipliers keep both busy. */
+struct peak_gain SABLE_ISA_NAME(sable_ops_fp64)(int64_t steps, double a, double b)
+{
+    lanes64 x[ACCUMULATORS], factor = a - (lanes64){0}, term = b - (lanes64){0};
+    for (int k = 0; k < ACCUMULATORS; k++)
+        x[k] = (double)k - (lanes64){0};
+    for (int64_t i = 0; i < steps; i++)
+#pragma GCC unroll 32
+        for (int k = 0; k < ACCUMULATORS; k++)
+            x[k] = (x[k] + term) * factor;
     struct peak_gain gain = {.lanes = ACCUMULATORS * LANES64};
     for (int k = 0; k < ACCUMULATORS; k++)
         for (int lane = 0; lane < (int)LANES64; lane++)

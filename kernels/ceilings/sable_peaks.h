@@ -18,6 +18,9 @@ extern "C" {
 double sable_peak_fma_fp64(int threads, int64_t steps, double a, double b, double *flops);
 double sable_peak_fma_fp32(int threads, int64_t steps, float a, float b, double *flops);
 
+/* The same for x ← (x + b)·a, unfused: an addition and a multiplication for each lane and step. */
+double sable_peak_ops_fp64(int threads, int64_t steps, double a, double b, double *operations);
+
 /* Dot products of bfloat16 pairs added to fp32. */
 enum sable_bf16_unit { SABLE_BF16_AVX512, SABLE_BF16_AMX, SABLE_BF16_UNITS };
 
