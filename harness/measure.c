@@ -14,12 +14,10 @@
 #include "stats.h"
 #include "verdict.h"
 
-enum { MAX_PHASES = 16 };
-
 /* Splits a repetition into phases. */
 struct sable_clock {
     int phases, phase;
-    double since, seconds[MAX_PHASES];
+    double since, seconds[SABLE_MAX_PHASES];
 };
 
 /* What one variant collects on this rank. */
@@ -264,6 +262,8 @@ static void describe_run(const struct sable_job *job, int v, const struct series
     snprintf(run->stopped, sizeof run->stopped, "%s", stopped);
     run->reps = series->reps;
     run->phases = series->clock.phases;
+    for (int phase = 0; phase < run->phases; phase++)
+        snprintf(run->phase_name[phase], sizeof run->phase_name[phase], "%s", workload->phases[phase]);
     run->layout_invariant = workload->layout_invariant;
     snprintf(run->fom_name, sizeof run->fom_name, "%s", workload->fom.name);
     snprintf(run->fom_unit, sizeof run->fom_unit, "%s", workload->fom.unit);

@@ -119,6 +119,43 @@ static void print_remarks(FILE *stream, const struct sable_run *run)
     }
 }
 
+/* ---- Phases ---- */
+
+static const double phase_quantile[] = {0.5, 0.9, 0.99, 1};
+enum { QUANTILES = sizeof phase_quantile / sizeof *phase_quantile };
+
+/* Quantiles over repetitions × ranks of one phase's seconds, and its share of all time. */
+static void summarise_phase(const struct sable_run *run, int phase, double quantile[QUANTILES], double *share)
+{
+    size_t samples = (size_t)(run->reps * run->ranks);
+    double *own = malloc((samples + 1) * sizeof *own), all = 0, sum = 0;
+    for (int q = 0; q < QUANTILES; q++)
+        quantile[q] = NAN;
+    for (size_t i = 0; own && i < samples; i++) {
+        own[i] = run->phase_seconds[i * (size_t)run->phases + (size_t)phase];
+        sum += own[i];
+        for (int p = 0; p < run->phases; p++)
+            all += run->phase_seconds[i * (size_t)run->phases + (size_t)p];
+    }
+    for (int q = 0; own && samples > 0 && q < QUANTILES; q++)
+        quantile[q] = sable_quantile(own, samples, phase_quantile[q]);
+    *share = sum / all;
+    free(own);
+}
+
+void sable_report_phases(FILE *stream, const struct sable_run *runs, int count)
+{
+    fprintf(stream, "%-26s %-10s %-12s %7s %10s %10s %10s %10s  (seconds, over repetitions x ranks)\n", "workload",
+            "variant", "phase", "share", "P50", "P90", "P99", "max");
+    for (int r = 0; r < count; r++)
+        for (int phase = 0; runs[r].phase_seconds && phase < runs[r].phases; phase++) {
+            double quantile[QUANTILES], share;
+            summarise_phase(&runs[r], phase, quantile, &share);
+            fprintf(stream, "%-26s %-10s %-12s %5.1f %% %10.3g %10.3g %10.3g %10.3g\n", runs[r].name, runs[r].variant,
+                    runs[r].phase_name[phase], 100 * share, quantile[0], quantile[1], quantile[2], quantile[3]);
+        }
+}
+
 void sable_report_table(FILE *stream, const struct sable_run *runs, int count)
 {
     print_rows(stream, runs, count);
@@ -162,6 +199,19 @@ static json_t *json_of_checks(const struct sable_run *run)
     return checks;
 }
 
+static json_t *json_of_phases(const struct sable_run *run)
+{
+    json_t *phases = json_array();
+    for (int phase = 0; run->phase_seconds && phase < run->phases; phase++) {
+        double quantile[QUANTILES], share;
+        summarise_phase(run, phase, quantile, &share);
+        json_array_append_new(phases, json_pack("{ss so so so so so}", "name", run->phase_name[phase], "share",
+                                                number(share), "p50", number(quantile[0]), "p90", number(quantile[1]),
+                                                "p99", number(quantile[2]), "max", number(quantile[3])));
+    }
+    return phases;
+}
+
 static json_t *json_of_run(const struct sable_run *run)
 {
     struct sable_interval time = sable_report_time(run);
@@ -185,6 +235,7 @@ static json_t *json_of_run(const struct sable_run *run)
         number(run->ratio_high), "verified", sable_verdict_name(run->verified), "verdict",
         sable_verdict_name(run->verdict), "digest", digest, "checks", json_of_checks(run), "warnings", run->warnings);
     json_object_update_new(json, rest);
+    json_object_set_new(json, "phases", json_of_phases(run));
     return json;
 }
 

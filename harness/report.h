@@ -13,6 +13,8 @@ void sable_report_fom(FILE *stream, const struct sable_run *run);
 
 /* One line per run, then the ratios of variants, failed checks and warnings. */
 void sable_report_table(FILE *stream, const struct sable_run *runs, int count);
+/* P50, P90, P99 and maximum of each phase of each run. */
+void sable_report_phases(FILE *stream, const struct sable_run *runs, int count);
 
 /* An array of objects, owned by the caller; NULL if memory is short. */
 json_t *sable_report_json(const struct sable_run *runs, int count);

@@ -37,6 +37,8 @@ struct sable_check_result {
 enum sable_verdict { SABLE_PASS, SABLE_FAIL, SABLE_SKIPPED, SABLE_UNTRUSTED };
 const char *sable_verdict_name(enum sable_verdict verdict);
 
+enum { SABLE_MAX_PHASES = 16, SABLE_PHASE_NAME_SIZE = 24 };
+
 /* All that is known about one variant of one workload after it ran; arrays are valid on rank 0. */
 struct sable_run {
     const struct sable_workload *workload; /* NULL for a run read back from a file */
@@ -49,6 +51,7 @@ struct sable_run {
     char stopped[32];  /* why the repetitions ended: "interval", "max-time", "asked" */
     int64_t reps;
     int phases;
+    char phase_name[SABLE_MAX_PHASES][SABLE_PHASE_NAME_SIZE];
     double *seconds;                 /* [reps × ranks] */
     double *phase_seconds;           /* [reps × ranks × phases] */
     struct sable_counters *counters; /* [ranks] */

@@ -73,6 +73,41 @@ static bool read_times(hid_t group, struct sable_run *run)
     return good;
 }
 
+/* The seconds of each phase and, from the attribute, the phases' names. */
+static bool read_phases(hid_t group, struct sable_run *run)
+{
+    hsize_t shape[3], count = 0;
+    run->phase_seconds = read_whole(group, "phases", H5T_NATIVE_DOUBLE, 3, shape);
+    if (!run->phase_seconds || shape[0] != (hsize_t)run->reps || shape[1] != (hsize_t)run->ranks || shape[2] < 1 ||
+        shape[2] > SABLE_MAX_PHASES)
+        return false;
+    run->phases = (int)shape[2];
+    hid_t dataset = H5Dopen2(group, "phases", H5P_DEFAULT);
+    hid_t names =
+        dataset >= 0 && H5Aexists(dataset, "phases") > 0 ? H5Aopen(dataset, "phases", H5P_DEFAULT) : H5I_INVALID_HID;
+    hid_t space = names >= 0 ? H5Aget_space(names) : H5I_INVALID_HID, found = names >= 0 ? H5Aget_type(names) : -1;
+    hid_t type = sable_hdf5_string(SABLE_PHASE_NAME_SIZE);
+    bool good = space >= 0 && found >= 0 && type >= 0 && H5Tget_class(found) == H5T_STRING &&
+                H5Tis_variable_str(found) == 0 && H5Sget_simple_extent_ndims(space) == 1 &&
+                H5Sget_simple_extent_dims(space, &count, NULL) == 1 && count == (hsize_t)run->phases &&
+                H5Aread(names, type, run->phase_name) >= 0;
+    for (int phase = 0; phase < run->phases; phase++) {
+        run->phase_name[phase][SABLE_PHASE_NAME_SIZE - 1] = '\0';
+        sable_hdf5_plain_text(run->phase_name[phase], false);
+    }
+    const hid_t open[] = {type, found};
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        if (open[i] >= 0)
+            H5Tclose(open[i]);
+    if (space >= 0)
+        H5Sclose(space);
+    if (names >= 0)
+        H5Aclose(names);
+    if (dataset >= 0)
+        H5Dclose(dataset);
+    return good;
+}
+
 static bool read_checks(hid_t group, struct sable_run *run)
 {
     hsize_t count;
@@ -176,6 +211,7 @@ static void free_run(struct sable_run *run)
         free((void *)(uintptr_t)run->setting[s].name);
     free(run->setting);
     free(run->seconds);
+    free(run->phase_seconds);
     free(run->check);
 }
 
@@ -204,8 +240,9 @@ static int add_run(struct reading *r, const char *name)
             sable_hdf5_plain_text(run->name, false);
             sable_hdf5_plain_text(run->variant, false);
             int64_t seed = 0;
-            if (!read_times(group, run) || !read_checks(group, run) || !read_outcome(group, run) ||
-                !read_settings(group, run) || !sable_hdf5_get_integer(group, "seed", &seed))
+            if (!read_times(group, run) || !read_phases(group, run) || !read_checks(group, run) ||
+                !read_outcome(group, run) || !read_settings(group, run) ||
+                !sable_hdf5_get_integer(group, "seed", &seed))
                 sable_fail(r->error, SABLE_BAD_INPUT, "%s: %s lacks an attribute or dataset, or holds a damaged one",
                            r->path, name);
             run->seed = (uint64_t)seed;

@@ -25,10 +25,13 @@ static void show_text(const char *path, const struct sable_results_contents *c)
         sable_report_ceilings(stdout, &c->ceilings);
         putchar('\n');
     }
-    if (c->runs > 0)
+    if (c->runs > 0) {
         sable_report_table(stdout, c->run, c->runs);
-    else
+        putchar('\n');
+        sable_report_phases(stdout, c->run, c->runs);
+    } else {
         printf("no runs\n");
+    }
 }
 
 static int show_json(const char *path, const struct sable_results_contents *c, struct sable_error *error)

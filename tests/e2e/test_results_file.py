@@ -465,6 +465,13 @@ def test_show_tells_of_every_run_what_the_launch_told(run, good):
             assert workload in shown.out and variant in shown.out
             (one,) = [r for r in told["runs"] if (r["workload"], r["variant"]) == (workload, variant)]
             assert one["digest"] == text(group.attrs["digest"]) and one["fom"] == group.attrs["fom"]
+            names = [text(name) for name in group["phases"].attrs["phases"]]
+            assert [phase["name"] for phase in one["phases"]] == names and names[0] in shown.out
+            for number, phase in enumerate(one["phases"]):
+                seconds = group["phases"][:, :, number]
+                expected = [numpy.quantile(seconds, q) for q in (0.5, 0.9, 0.99, 1)]
+                assert [phase[name] for name in ("p50", "p90", "p99", "max")] == pytest.approx(expected)
+                assert phase["share"] == pytest.approx(seconds.sum() / group["phases"][:].sum())
 
 
 def spoil(what, file):
@@ -519,6 +526,15 @@ def spoil(what, file):
     elif what == "seconds_is_huge":
         del run["seconds"]
         run.create_dataset("seconds", shape=(1 << 40, 1 << 20), dtype="f8", chunks=(1, 1024))
+    elif what == "phases_of_other_shape":
+        del run["phases"]
+        run["phases"] = numpy.ones((2, 3))
+    elif what == "phases_without_names":
+        del run["phases"].attrs["phases"]
+    elif what == "phases_with_more_names":
+        run["phases"].attrs["phases"] = numpy.full(9, b"x" * 100)
+    elif what == "phases_with_texts_of_variable_length":
+        run["phases"].attrs["phases"] = ["compute", "\x1b[2J"]
     elif what == "ranks_is_huge":
         run.attrs["ranks"] = numpy.int64(1 << 62)
     elif what == "ranks_is_negative":
@@ -549,7 +565,8 @@ def spoil(what, file):
 SPOILT = """no_format other_format format_is_a_number format_version_of_the_future format_version_is_a_text
 format_version_is_an_array no_runs runs_is_a_dataset no_machine run_without_attributes fom_is_a_text fom_is_an_array
 digest_is_a_number huge_text text_of_many_lines text_not_utf8 seconds_is_a_group seconds_is_a_text
-seconds_has_one_dimension seconds_is_empty seconds_is_huge ranks_is_huge ranks_is_negative counters_of_other_columns
+seconds_has_one_dimension seconds_is_empty seconds_is_huge phases_of_other_shape
+phases_without_names phases_with_more_names phases_with_texts_of_variable_length ranks_is_huge ranks_is_negative counters_of_other_columns
 checks_is_a_scalar ceilings_of_other_columns groups_in_a_circle links_to_nowhere link_to_itself hostile_name""".split()
 REFUSED = set(SPOILT[:6])
 
