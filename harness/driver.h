@@ -95,7 +95,8 @@ struct sable_work {
                                write-allocate reads */
     enum sable_pattern pattern;
     double working_set;             /* bytes of this rank that `bytes` go over; chooses the level */
-    double random_accesses;         /* independent gathers of 8 bytes out of the working set */
+    double random_accesses;         /* independent gathers of 8 bytes … */
+    double random_set;              /* … out of this many bytes; 0: out of the working set */
     double exponentials;            /* fp32 exp evaluations */
     double bytes_network, messages; /* sent by this rank */
     double memory;                  /* bytes this rank holds at its peak, MPI and program text excluded */

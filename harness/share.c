@@ -34,13 +34,14 @@ int sable_share_of_ceiling(MPI_Comm comm, int threads, const struct sable_work *
                             [STREAM] = -1,
                             [RANDOM] = -1,
                             [NETWORK] = sable_ceilings_find(ceilings, "mpi_bandwidth")};
-    double own[4] = {work->bytes, work->working_set, work->random_accesses, (double)work->pattern}, most[4];
-    if (sable_check_mpi(MPI_Allreduce(own, most, 4, MPI_DOUBLE, MPI_MAX, comm), "MPI_Allreduce", error))
+    double random_set = work->random_set > 0 ? work->random_set : work->working_set, most[5];
+    double own[5] = {work->bytes, work->working_set, work->random_accesses, (double)work->pattern, random_set};
+    if (sable_check_mpi(MPI_Allreduce(own, most, 5, MPI_DOUBLE, MPI_MAX, comm), "MPI_Allreduce", error))
         return error->code;
     if (most[0] > 0 &&
         sable_ceilings_stream(comm, threads, (enum sable_pattern)most[3], most[1], ceilings, &index[STREAM], error))
         return error->code;
-    if (most[2] > 0 && sable_ceilings_random(comm, threads, most[1], ceilings, &index[RANDOM], error))
+    if (most[2] > 0 && sable_ceilings_random(comm, threads, most[4], ceilings, &index[RANDOM], error))
         return error->code;
 
     double amount[RESOURCES] = {
