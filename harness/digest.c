@@ -5,16 +5,17 @@
 
 size_t sable_number_size(enum sable_number type)
 {
-    static const size_t sizes[] = {[SABLE_F64] = 8, [SABLE_F32] = 4, [SABLE_I64] = 8, [SABLE_I32] = 4,
-                                   [SABLE_I16] = 2, [SABLE_I8] = 1,  [SABLE_U8] = 1};
+    static const size_t sizes[] = {[SABLE_F64] = 8, [SABLE_F32] = 4, [SABLE_I64] = 8, [SABLE_I32] = 4,  [SABLE_I16] = 2,
+                                   [SABLE_I8] = 1,  [SABLE_U8] = 1,  [SABLE_C64] = 8, [SABLE_C128] = 16};
     return sizes[type];
 }
 
 const char *sable_number_name(enum sable_number type)
 {
     static const char *const names[] = {
-        [SABLE_F64] = "float64", [SABLE_F32] = "float32", [SABLE_I64] = "int64", [SABLE_I32] = "int32",
-        [SABLE_I16] = "int16",   [SABLE_I8] = "int8",     [SABLE_U8] = "uint8"};
+        [SABLE_F64] = "float64", [SABLE_F32] = "float32",   [SABLE_I64] = "int64",
+        [SABLE_I32] = "int32",   [SABLE_I16] = "int16",     [SABLE_I8] = "int8",
+        [SABLE_U8] = "uint8",    [SABLE_C64] = "complex64", [SABLE_C128] = "complex128"};
     return names[type];
 }
 
@@ -38,10 +39,10 @@ static uint64_t digest_row(const char *data, int64_t count, int64_t stride, size
     for (int64_t i = 0; i < count; i++) {
         struct {
             uint64_t index;
-            unsigned char value[8];
+            unsigned char value[16];
         } placed = {first + (uint64_t)i, {0}};
         memcpy(placed.value, data + (size_t)(i * stride) * size, size);
-        sum += XXH3_64bits_withSeed(&placed, sizeof placed, seed);
+        sum += XXH3_64bits_withSeed(&placed, size > 8 ? 24 : 16, seed);
     }
     return sum;
 }

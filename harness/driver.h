@@ -118,7 +118,18 @@ void sable_check(struct sable_checks *checks, const char *name, double value, do
 /* Records value ≤ limit; NaN fails. */
 void sable_check_at_most(struct sable_checks *checks, const char *name, double value, double limit);
 
-enum sable_number { SABLE_F64, SABLE_F32, SABLE_I64, SABLE_I32, SABLE_I16, SABLE_I8, SABLE_U8 };
+/* Complex numbers are pairs (real, imaginary) in memory, and compounds of r and i in files, as h5py has them. */
+enum sable_number {
+    SABLE_F64,
+    SABLE_F32,
+    SABLE_I64,
+    SABLE_I32,
+    SABLE_I16,
+    SABLE_I8,
+    SABLE_U8,
+    SABLE_C64, /* two floats */
+    SABLE_C128 /* two doubles */
+};
 enum sable_keep { SABLE_KEEP_NONE, SABLE_KEEP_SUMMARY, SABLE_KEEP_FULL };
 enum { SABLE_MAX_DIMS = 5 };
 

@@ -68,8 +68,20 @@ int sable_hdf5_check_file(const char *path, struct sable_error *error)
 
 /* ---- Types ---- */
 
+/* Lives as long as the process, as the native types do. */
+static hid_t complex_type(hid_t part, size_t size)
+{
+    hid_t type = H5Tcreate(H5T_COMPOUND, 2 * size);
+    if (type >= 0 && H5Tinsert(type, "r", 0, part) >= 0 && H5Tinsert(type, "i", size, part) >= 0)
+        return type;
+    if (type >= 0)
+        H5Tclose(type);
+    return H5I_INVALID_HID;
+}
+
 hid_t sable_hdf5_type(enum sable_number type)
 {
+    static hid_t complex64 = H5I_INVALID_HID, complex128 = H5I_INVALID_HID;
     switch (type) {
     case SABLE_F64:
         return H5T_NATIVE_DOUBLE;
@@ -85,6 +97,14 @@ hid_t sable_hdf5_type(enum sable_number type)
         return H5T_NATIVE_INT8;
     case SABLE_U8:
         return H5T_NATIVE_UINT8;
+    case SABLE_C64:
+        if (complex64 < 0)
+            complex64 = complex_type(H5T_NATIVE_FLOAT, sizeof(float));
+        return complex64;
+    case SABLE_C128:
+        if (complex128 < 0)
+            complex128 = complex_type(H5T_NATIVE_DOUBLE, sizeof(double));
+        return complex128;
     }
     return H5I_INVALID_HID;
 }

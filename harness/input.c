@@ -70,9 +70,19 @@ static bool lies_elsewhere(hid_t dataset)
     return elsewhere;
 }
 
+/* A compound of two floats named r and i. */
+static bool is_complex(hid_t type)
+{
+    if (H5Tget_class(type) != H5T_COMPOUND || H5Tget_nmembers(type) != 2)
+        return false;
+    int r = H5Tget_member_index(type, "r"), i = H5Tget_member_index(type, "i");
+    return r >= 0 && i >= 0 && H5Tget_member_class(type, (unsigned)r) == H5T_FLOAT &&
+           H5Tget_member_class(type, (unsigned)i) == H5T_FLOAT;
+}
+
 /* Opens dataset and file space of a numeric dataset with `dims` dimensions. */
-static int open_dataset(struct sable_input *input, const char *name, int dims, hsize_t shape[], hid_t *dataset,
-                        hid_t *space, struct sable_error *error)
+static int open_dataset(struct sable_input *input, const char *name, int dims, hsize_t shape[], bool *complex,
+                        hid_t *dataset, hid_t *space, struct sable_error *error)
 {
     *dataset = *space = H5I_INVALID_HID;
     if (!sable_hdf5_has(input->file, name))
@@ -83,10 +93,12 @@ static int open_dataset(struct sable_input *input, const char *name, int dims, h
         return sable_fail(error, SABLE_BAD_INPUT, "%s: '%s' keeps its data in other files", input->path, name);
     hid_t type = H5Dget_type(*dataset);
     H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
+    *complex = type >= 0 && is_complex(type);
     if (type >= 0)
         H5Tclose(type);
-    if (class != H5T_INTEGER && class != H5T_FLOAT)
-        return sable_fail(error, SABLE_BAD_INPUT, "%s: '%s' holds neither integers nor floats", input->path, name);
+    if (class != H5T_INTEGER && class != H5T_FLOAT && !*complex)
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "%s: '%s' holds neither integers nor floats nor complex numbers (r, i)", input->path, name);
     int found = H5Sget_simple_extent_ndims(*space);
     if (found != dims || H5Sget_simple_extent_dims(*space, shape, NULL) != dims)
         return sable_fail(error, SABLE_BAD_INPUT, "%s: '%s' has %d dimensions instead of %d", input->path, name, found,
@@ -106,7 +118,8 @@ int sable_input_shape(struct sable_input *input, const char *name, int dims, int
 {
     hid_t dataset, space;
     hsize_t found[SABLE_MAX_DIMS];
-    if (!open_dataset(input, name, dims, found, &dataset, &space, error))
+    bool complex;
+    if (!open_dataset(input, name, dims, found, &complex, &dataset, &space, error))
         for (int d = 0; d < dims && !error->code; d++) {
             shape[d] = (int64_t)found[d];
             if (found[d] < 1 || found[d] > INT64_MAX)
@@ -163,9 +176,10 @@ static int read_block(struct sable_input *input, const char *name, enum sable_nu
     }
     bool misfit = false;
     double low, high;
-    hid_t memory = H5Screate_simple(dims, extent, NULL), transfer = H5Pcreate(H5P_DATASET_XFER);
+    hid_t memory = dims ? H5Screate_simple(dims, extent, NULL) : H5Screate(H5S_SCALAR),
+          transfer = H5Pcreate(H5P_DATASET_XFER);
     if (memory < 0 || transfer < 0 || H5Pset_type_conv_cb(transfer, refuse_conversion, &misfit) < 0 ||
-        H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, extent, NULL) < 0 ||
+        (dims && H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, extent, NULL) < 0) ||
         H5Dread(dataset, sable_hdf5_type(type), memory, space, transfer, data) < 0)
         sable_hdf5_fail(error, SABLE_BAD_INPUT, "%s: '%s' could not be read", input->path, name);
     else if (misfit && integer_range(type, &low, &high))
@@ -183,8 +197,11 @@ int sable_input_read(struct sable_input *input, const char *name, enum sable_num
 {
     hid_t dataset, space;
     hsize_t shape[SABLE_MAX_DIMS];
-    bool empty = false;
-    if (!open_dataset(input, name, dims, shape, &dataset, &space, error)) {
+    bool empty = false, complex, wanted = type == SABLE_C64 || type == SABLE_C128;
+    if (!open_dataset(input, name, dims, shape, &complex, &dataset, &space, error)) {
+        if (complex != wanted)
+            sable_fail(error, SABLE_BAD_INPUT, "%s: '%s' holds %s numbers instead of %s ones", input->path, name,
+                       complex ? "complex" : "real", wanted ? "complex" : "real");
         for (int d = 0; d < dims && !error->code; d++) {
             empty = empty || count[d] == 0;
             if (offset[d] < 0 || count[d] < 0 || (hsize_t)offset[d] > shape[d] ||

@@ -13,12 +13,13 @@ const char *sable_input_path(const struct sable_input *input);
 
 bool sable_input_has(struct sable_input *input, const char *name);
 
-/* The shape of a dataset that must have exactly `dims` dimensions, each ≥ 1. */
+/* The shape of a dataset that must have exactly `dims` dimensions (0: a scalar), each ≥ 1. */
 int sable_input_shape(struct sable_input *input, const char *name, int dims, int64_t shape[],
                       struct sable_error *error);
 
 /* Reads the block [offset, offset + count) of a dataset into `data` (contiguous, row-major, owned by the caller),
- * converting from any stored integer or float type; refuses other types, and values that do not fit an integer
+ * converting from any stored integer or float type, or from any complex one for SABLE_C64 and SABLE_C128; refuses
+ * other types, and values that do not fit an integer
  * `type`. */
 int sable_input_read(struct sable_input *input, const char *name, enum sable_number type, int dims,
                      const int64_t offset[], const int64_t count[], void *data, struct sable_error *error);

@@ -1,0 +1,285 @@
+/* The widest vectors of floats of the level that a *.isa.c source is compiled for, and elementary functions on them;
+ * for use in such sources only. Every operation is lane-wise and rounds as IEEE 754 says, so results have the same bits
+ * at every level and width. Functions keep NaN, take infinities, and underflow gradually. */
+#ifndef SABLE_LANES_H
+#define SABLE_LANES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX2__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+typedef float loose_lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+static inline lanes lanes_load(const float *from)
+{
+    return *(const loose_lanes *)from;
+}
+
+static inline void lanes_store(float *to, lanes x)
+{
+    *(loose_lanes *)to = x;
+}
+
+static inline lanes lanes_all(float x)
+{
+    return x - (lanes){0};
+}
+
+/* a·x + b, rounded once. */
+static inline lanes lanes_fma(lanes a, lanes x, lanes b)
+{
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, x, b);
+#elif defined(__FMA__)
+    return _mm256_fmadd_ps(a, x, b);
+#elif defined(__aarch64__)
+    return vfmaq_f32(b, a, x);
+#else
+    for (int i = 0; i < LANES; i++)
+        b[i] = __builtin_fmaf(a[i], x[i], b[i]);
+    return b;
+#endif
+}
+
+/* To the nearest integer, ties to even; |x| < 2^22. */
+static inline lanes lanes_round(lanes x)
+{
+#if defined(__AVX512F__)
+    return _mm512_roundscale_ps(x, 0);
+#elif defined(__AVX2__)
+    return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    return (x + 0x1.8p23F) - 0x1.8p23F; /* leaves no bits for a fraction */
+#endif
+}
+
+static inline lanes lanes_select(int_lanes mask, lanes yes, lanes no)
+{
+    return (lanes)((mask & (int_lanes)yes) | (~mask & (int_lanes)no));
+}
+
+/* max(low, x) and min(high, x); a NaN x stays. */
+static inline lanes lanes_at_least(lanes low, lanes x)
+{
+#if defined(__AVX512F__)
+    return _mm512_max_ps(low, x);
+#elif defined(__AVX2__)
+    return _mm256_max_ps(low, x);
+#else
+    return lanes_select(low > x, low, x);
+#endif
+}
+
+static inline lanes lanes_at_most(lanes high, lanes x)
+{
+#if defined(__AVX512F__)
+    return _mm512_min_ps(high, x);
+#elif defined(__AVX2__)
+    return _mm256_min_ps(high, x);
+#else
+    return lanes_select(high < x, high, x);
+#endif
+}
+
+static inline lanes lanes_abs(lanes x)
+{
+    return (lanes)((int_lanes)x & 0x7fffffff);
+}
+
+/* p · 2^k for an integer −160 ≤ k ≤ 160 and |p| in [1/4, 4]: rounds once, where the result is subnormal. */
+static inline lanes lanes_scale(lanes p, lanes k)
+{
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(p, k);
+#else
+    int_lanes whole = (int_lanes)(k + 0x1.8p23F) - 0x4b400000, half = whole >> 1, rest = whole - half;
+    return p * (lanes)((half + 127) << 23) * (lanes)((rest + 127) << 23);
+#endif
+}
+
+/* expm1(r) for |r| ≤ ln 2 / 2: minimax, 1.4e-8 relative. */
+static inline lanes lanes_expm1_core(lanes r)
+{
+    lanes p = lanes_all(0x1.6beb2cp-10F);
+    p = lanes_fma(p, r, lanes_all(0x1.122cfp-7F));
+    p = lanes_fma(p, r, lanes_all(0x1.55567ep-5F));
+    p = lanes_fma(p, r, lanes_all(0x1.5554aap-3F));
+    p = lanes_fma(p, r, lanes_all(0x1.fffffep-2F));
+    return lanes_fma(p * r, r, r);
+}
+
+/* x = k·ln 2 + r; ln 2 in two parts, so that r is good to its last bit. */
+static inline lanes lanes_exp_reduce(lanes x, lanes *k)
+{
+    *k = lanes_round(x * 0x1.715476p+0F);
+    lanes r = lanes_fma(*k, lanes_all(-0x1.62e400p-1F), x);
+    return lanes_fma(*k, lanes_all(-0x1.7f7d1cp-20F), r);
+}
+
+/* exp(x) to 1 ulp. */
+static inline lanes lanes_exp(lanes x)
+{
+    lanes k, r;
+    x = lanes_at_most(lanes_all(89), lanes_at_least(lanes_all(-104), x));
+    r = lanes_exp_reduce(x, &k);
+    return lanes_scale(lanes_expm1_core(r) + 1, k);
+}
+
+/* 2^x for x ≤ 0, to 2.1 ulp: a short polynomial for inner loops. */
+static inline lanes lanes_exp2_decay(lanes x)
+{
+    x = lanes_at_least(lanes_all(-151), x);
+    lanes k = lanes_round(x), r = x - k, p = lanes_all(0x1.5bba0ep-10F);
+    p = lanes_fma(p, r, lanes_all(0x1.3cea88p-7F));
+    p = lanes_fma(p, r, lanes_all(0x1.c6b752p-5F));
+    p = lanes_fma(p, r, lanes_all(0x1.ebf9bcp-3F));
+    p = lanes_fma(p, r, lanes_all(0x1.62e42ap-1F));
+    p = lanes_fma(p, r, lanes_all(1));
+    return lanes_scale(p, k);
+}
+
+/* 2^x to 2.1 ulp. */
+static inline lanes lanes_exp2(lanes x)
+{
+    return lanes_exp2_decay(lanes_at_most(lanes_all(129), x));
+}
+
+/* exp(x) − 1 to 2 ulp: 2^k·expm1(r) + (2^k − 1), halved so that k = 128 does not overflow too early. */
+static inline lanes lanes_expm1(lanes x)
+{
+    lanes k, clamped = lanes_at_most(lanes_all(89), lanes_at_least(lanes_all(-20), x));
+    lanes p = lanes_expm1_core(lanes_exp_reduce(clamped, &k));
+    lanes half = lanes_scale(lanes_all(0.5F), k);
+    lanes y = lanes_fma(p, half, half - 0.5F) * 2;
+    return lanes_select(x == 0, x, y); /* −0 stays */
+}
+
+/* log(1 + x) for finite x > −1. 1 + x = 2^e (1 + m) with m = 2^−e x + (2^−e − 1) in about [−1/4, 1/2]; minimax, 5e-9.
+ */
+static inline lanes lanes_log1p_core(lanes x)
+{
+    int_lanes above = ((int_lanes)(x + 1) - 0x3f400000) & -0x800000;
+    lanes down = (lanes)(0x40800000 - above); /* 4 · 2^−e, a normal number for any e ≤ 127 */
+    lanes m = lanes_fma(x * 0.25F, down, lanes_fma(down, lanes_all(0.25F), lanes_all(-1)));
+    lanes e = __builtin_convertvector(above >> 23, lanes);
+    lanes p = lanes_all(-0x1.6fe530p-5F);
+    p = lanes_fma(p, m, lanes_all(0x1.abf622p-4F));
+    p = lanes_fma(p, m, lanes_all(-0x1.0d8ff6p-3F));
+    p = lanes_fma(p, m, lanes_all(0x1.2897bep-3F));
+    p = lanes_fma(p, m, lanes_all(-0x1.54f240p-3F));
+    p = lanes_fma(p, m, lanes_all(0x1.99685ap-3F));
+    p = lanes_fma(p, m, lanes_all(-0x1.000024p-2F));
+    p = lanes_fma(p, m, lanes_all(0x1.5555a6p-2F));
+    p = lanes_fma(p, m, lanes_all(-0.5F));
+    p = lanes_fma(p * m, m, m);
+    return lanes_fma(e, lanes_all(0x1.62e430p-1F), p);
+}
+
+/* log(1 + x) to 2 ulp for x ≥ −1; below NaN. */
+static inline lanes lanes_log1p(lanes x)
+{
+    lanes nan = lanes_all(__builtin_nanf("")), infinity = lanes_all(__builtin_inff());
+    lanes y = lanes_select(lanes_abs(x) < 0x1p-26F, x, lanes_log1p_core(x)); /* subnormals, −0 */
+    y = lanes_select(x == -1, -infinity, y);
+    y = lanes_select(x == infinity, x, y);
+    y = lanes_select(x < -1, nan, y);
+    return lanes_select(x == x, y, x);
+}
+
+/* log(1 + exp(x)) = max(x, 0) + log1p(exp(−|x|)), to 3 ulp. */
+static inline lanes lanes_softplus(lanes x)
+{
+    lanes small = lanes_exp(-lanes_abs(x));
+    lanes rest = lanes_select(small < 0x1p-26F, small, lanes_log1p_core(small));
+    return lanes_select(x == x, lanes_at_least(lanes_all(0), x) + rest, x);
+}
+
+/* 1 / (1 + exp(−x)) to 3 ulp, at both ends. */
+static inline lanes lanes_sigmoid(lanes x)
+{
+    lanes small = lanes_exp(-lanes_abs(x));
+    return lanes_select(x < 0, small, lanes_all(1)) / (1 + small);
+}
+
+/* sin and cos to 2 ulp for |x| ≤ 8192 (where π/2 in three parts is good enough); NaN beyond. */
+static inline void lanes_sincos(lanes x, lanes *sine, lanes *cosine)
+{
+    lanes inside = lanes_select(lanes_abs(x) <= 8192, x, lanes_all(__builtin_nanf("")));
+    lanes k = lanes_round(inside * 0x1.45f306p-1F);
+    lanes r = lanes_fma(k, lanes_all(-0x1.921fb6p+0F), inside);
+    r = lanes_fma(k, lanes_all(0x1.777a5cp-25F), r);
+    r = lanes_fma(k, lanes_all(0x1.ee59dap-50F), r);
+    lanes s = r * r;
+    lanes p = lanes_fma(lanes_all(-0x1.994b3ep-13F), s, lanes_all(0x1.110756p-7F));
+    p = lanes_fma(p, s, lanes_all(-0x1.555546p-3F));
+    p = lanes_fma(p * s, r, r);
+    lanes q = lanes_fma(lanes_all(0x1.99e868p-16F), s, lanes_all(-0x1.6c0c28p-10F));
+    q = lanes_fma(q, s, lanes_all(0x1.55554ap-5F));
+    q = lanes_fma(q * s, s, lanes_fma(s, lanes_all(-0.5F), lanes_all(1)));
+    int_lanes quadrant = (int_lanes)(k + 0x1.8p23F);
+    int_lanes odd = -(quadrant & 1);
+    int_lanes minus_sine = (quadrant & 2) << 30, minus_cosine = ((quadrant + 1) & 2) << 30;
+    lanes wrong = lanes_select(inside == inside, lanes_all(0), inside);
+    *sine = (lanes)((int_lanes)lanes_select(odd, q, p) ^ minus_sine) + wrong;
+    *cosine = (lanes)((int_lanes)lanes_select(odd, p, q) ^ minus_cosine) + wrong;
+    *sine = lanes_select(x == 0, x, *sine);
+}
+
+/* (a + ib)(c + id): each part by one product and one fused multiply-add. */
+static inline void lanes_complex_multiply(lanes a, lanes b, lanes c, lanes d, lanes *re, lanes *im)
+{
+    *re = lanes_fma(-b, d, a * c);
+    *im = lanes_fma(a, d, b * c);
+}
+
+/* Transposes the LANES × LANES block of rows in place. */
+static inline void lanes_transpose(lanes row[LANES])
+{
+#if defined(__AVX512F__)
+    __m512 pair[16], quad[16];
+    for (int i = 0; i < 16; i += 2) {
+        pair[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int half = 0; half < 2; half++) {
+            __m512d a = _mm512_castps_pd(pair[i + half]), b = _mm512_castps_pd(pair[i + 2 + half]);
+            quad[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            quad[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    for (int i = 0; i < 4; i++) { /* quad[4 g + i], 128-bit part p: rows 4 g … 4 g + 3 of column 4 p + i */
+        __m512 low = _mm512_shuffle_f32x4(quad[i], quad[4 + i], 0x88);
+        __m512 high = _mm512_shuffle_f32x4(quad[8 + i], quad[12 + i], 0x88);
+        row[i] = _mm512_shuffle_f32x4(low, high, 0x88);
+        row[8 + i] = _mm512_shuffle_f32x4(low, high, 0xdd);
+        low = _mm512_shuffle_f32x4(quad[i], quad[4 + i], 0xdd);
+        high = _mm512_shuffle_f32x4(quad[8 + i], quad[12 + i], 0xdd);
+        row[4 + i] = _mm512_shuffle_f32x4(low, high, 0x88);
+        row[12 + i] = _mm512_shuffle_f32x4(low, high, 0xdd);
+    }
+#else
+    float from[LANES][LANES], to[LANES][LANES];
+    memcpy(from, row, sizeof from);
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++)
+            to[j][i] = from[i][j];
+    memcpy(row, to, sizeof to);
+#endif
+}
+
+#endif

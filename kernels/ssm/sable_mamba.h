@@ -1,0 +1,44 @@
+/* Mamba's selective scan (Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, §3.2,
+ * algorithm 2): for each sequence of a batch, channel and state
+ *
+ *   Δ_t = softplus(delta_t + bias)                 x_t = exp(Δ_t A) x_{t−1} + Δ_t B_t u_t
+ *   y_t = (Σ_n C_{t,n} x_{t,n} + D u_t) · silu(z_t)                      (without z: no gate)
+ *
+ * Dimensions: S = sequences, H = channels, N = states of a channel, L = length. Arrays are row-major. */
+#ifndef SABLE_MAMBA_H
+#define SABLE_MAMBA_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* All arrays are the caller's. */
+struct sable_mamba {
+    int64_t sequences, channels, states, length;
+    const float *u, *delta; /* [S, H, L] */
+    const float *z;         /* [S, H, L], or NULL */
+    const float *a;         /* [H, N], ≤ 0 */
+    const float *b, *c;     /* [S, N, L] */
+    const float *d, *bias;  /* [H] */
+};
+
+/* Floats of `scratch`; negative if the product overflows. */
+int64_t sable_mamba_scratch(const struct sable_mamba *model);
+
+/* Steps begin ≤ t < end over the OpenMP threads, from and to `state` [S, H, N]; writes y [S, H, L] at these steps. The
+ * same bits for any number of threads, SIMD level, and cut of the steps. */
+void sable_mamba_scan(const struct sable_mamba *model, int64_t begin, int64_t end, float *state, float *y,
+                      float *scratch);
+
+/* The formula in float64 for one sequence and channel. `bound` [end − begin], unless NULL, receives how far
+ * sable_mamba_scan()'s y may lie from the exact value: rounding errors followed to first order, and 10 % for the rest;
+ * `error` [N], the same of the state, is needed with it and carried on. */
+void sable_mamba_reference(const struct sable_mamba *model, int64_t sequence, int64_t channel, int64_t begin,
+                           int64_t end, double *state, double *y, double *error, double *bound);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
