@@ -1,0 +1,454 @@
+/* rollouts/steps: how many steps of an environment a machine plays: raw stepping of a gridworld under a policy, with
+ * returns. It measures integer arithmetic (Philox), small look-ups and, on large maps, the caches. Mathematics, draws,
+ * work model, parallel scheme: docs/rollouts.md. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "rollouts_share.h"
+#include "sable_array.h"
+#include "sable_gridworld.h"
+
+struct steps_params {
+    int64_t n, episodes, horizon;
+    int env, policy;
+    double gamma, slip;
+    struct sable_gridworld_densities share;
+    double boundary, forbidden, target, hole, other;
+};
+enum { ENV_GRID, ENV_ALIAS };
+
+#define PARAM(field) offsetof(struct steps_params, field)
+static const char *const environments[] = {"grid", "alias", NULL};
+static const char *const policies[] = {"eastward", "uniform", NULL};
+static const struct sable_param parameters[] = {
+    {"n", SABLE_INT, PARAM(n), "cells", 1, 46340, 0, 0, NULL, "64", "rows and columns of the map"},
+    {"episodes", SABLE_INT, PARAM(episodes), "", ROLLOUTS_LEAST_EPISODES, 1e15, 0, 0, NULL, "1000000",
+     "episodes of a repetition"},
+    {"horizon", SABLE_INT, PARAM(horizon), "steps", 4, 1048576, 0, 0, NULL, "256",
+     "an episode is cut after so many: a multiple of 4"},
+    {"env", SABLE_CHOICE, PARAM(env), "", 0, 0, 0, 0, environments, "grid",
+     "storage of the map: 4 bytes a cell, or the alias rows of any model, 128 bytes a cell"},
+    {"policy", SABLE_CHOICE, PARAM(policy), "", 0, 0, 0, 0, policies, "eastward",
+     "north, east, south, west in 3, 7, 4, 2 of 16 cases, or all alike"},
+    {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 1, 0, 0, NULL, "0.99", "discount"},
+    {"slip", SABLE_REAL, PARAM(slip), "", 0, 1, 0, 0, NULL, "0.2", "chance that a move goes to one of its two sides"},
+    {"obstacles", SABLE_REAL, PARAM(share.obstacles), "", 0, 1, 0, 0, NULL, "0.1",
+     "share of cells that can't be entered"},
+    {"forbidden", SABLE_REAL, PARAM(share.forbidden), "", 0, 1, 0, 0, NULL, "0.1", "share of cells with a penalty"},
+    {"goals", SABLE_REAL, PARAM(share.goals), "", 0, 1, 0, 0, NULL, "0.01", "share of cells that end it with r_target"},
+    {"holes", SABLE_REAL, PARAM(share.holes), "", 0, 1, 0, 0, NULL, "0.01", "share of cells that end it with r_hole"},
+    {"targets", SABLE_REAL, PARAM(share.targets), "", 0, 1, 0, 0, NULL, "0.001",
+     "share of cells paying r_target again and again"},
+    {"r_boundary", SABLE_REAL, PARAM(boundary), "", -1000, 1000, 0, 0, NULL, "-1", "reward for running into something"},
+    {"r_forbidden", SABLE_REAL, PARAM(forbidden), "", -1000, 1000, 0, 0, NULL, "-1",
+     "reward for entering a forbidden cell"},
+    {"r_target", SABLE_REAL, PARAM(target), "", -1000, 1000, 0, 0, NULL, "1", "reward for entering a target or goal"},
+    {"r_hole", SABLE_REAL, PARAM(hole), "", -1000, 1000, 0, 0, NULL, "-1", "reward for falling into a hole"},
+    {"r_other", SABLE_REAL, PARAM(other), "", -1000, 1000, 0, 0, NULL, "0", "reward for any other step"},
+    {0},
+};
+
+static const struct sable_class classes[] = {
+    {"T", "n=13 episodes=7001 horizon=64"}, {"S", "n=64 episodes=1000000"},
+    {"A", "n=1000 episodes=10000000"},      {"B", "n=1000 episodes=100000000"},
+    {"C", "n=2000 episodes=1000000000"},    {"D", "n=2000 episodes=10000000000"},
+    {"E", "n=4000 episodes=100000000000"},  {0}};
+enum { PHASE_PLAY, PHASE_WAIT, PHASE_REDUCE };
+static const char *const phases[] = {[PHASE_PLAY] = "play", [PHASE_WAIT] = "wait", [PHASE_REDUCE] = "reduce", NULL};
+static const struct sable_fault faults[] = {ROLLOUTS_FAULTS, {0}};
+static const struct sable_field outputs[] = {
+    {"return_mean", "[1]", "mean return of an episode"},
+    {"return_error", "[1]", "its standard error"},
+    {"steps", "[1]", "of all episodes"},
+    {"cut", "[1]", "episodes that the horizon ended"},
+    {"lengths", "[32]", "episodes with a length in [2^b, 2^(b+1))"},
+    {"sums", "[2, 11]", "exact: count, sum and squares of returns and of lengths in units of 2^-24, as 32-bit limbs"},
+    {0},
+};
+
+/* ---- State ---- */
+
+struct steps_state {
+    struct steps_params params;
+    struct sable_rollouts_share share;
+    uint8_t *kind; /* [n·n] enum sable_gridworld_kind */
+    struct sable_rollouts_grid grid;
+    struct sable_rollouts_rows rows; /* env=alias */
+    struct sable_rollouts_chunk *chunk;
+    struct sable_rollouts_totals totals;
+    double mean, error;
+};
+
+static int check(const void *params, struct sable_layout layout, struct sable_error *error)
+{
+    (void)layout;
+    const struct steps_params *p = params;
+    double share = p->share.obstacles + p->share.forbidden + p->share.goals + p->share.holes + p->share.targets;
+    if (!(share <= 1))
+        return sable_fail(
+            error, SABLE_BAD_INPUT,
+            "obstacles + forbidden + goals + holes + targets = %g: the shares of cells add up to at most 1", share);
+    if (p->horizon % 4 != 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "horizon=%lld is not a multiple of 4", (long long)p->horizon);
+    if (p->env == ENV_ALIAS && p->n > 8191)
+        return sable_fail(error, SABLE_BAD_INPUT, "n=%lld: env=alias holds at most 8191 x 8191 cells", (long long)p->n);
+    return SABLE_OK;
+}
+
+static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
+{
+    const struct steps_params *p = params;
+    const struct steps_state *s = state;
+    const double cells = (double)p->n * (double)p->n;
+    const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
+    double steps = 0;
+    for (int64_t i = 0; s && i < s->share.count; i++)
+        steps += (double)s->chunk[i].steps;
+    *work = (struct sable_work){
+        .items = steps,
+        .flops_fp64 = 3 * steps, /* fma(γ^t, r, G), γ^t·γ; the rest is integer arithmetic */
+        .random_accesses = p->env == ENV_GRID && cells <= 32 ? 0 : steps,
+        .working_set = cells * (p->env == ENV_GRID ? 4 : 128),
+        .bytes_network = layout.ranks > 1 ? sizeof(struct sable_rollouts_totals) : 0,
+        .messages = layout.ranks > 1 ? 1 : 0,
+        /* kinds, rows, starts; alias rows and their starts; verification's eight fields; chunks */
+        .memory = (double)sizeof *s + cells * (9 + (p->env == ENV_ALIAS ? 136 + 2 * 48 : 0) + 64) +
+                  chunks * sizeof(struct sable_rollouts_chunk),
+    };
+}
+
+static void free_state(void *state)
+{
+    struct steps_state *s = state;
+    sable_array_free(s->kind);
+    sable_rollouts_grid_free(&s->grid);
+    sable_rollouts_rows_free(&s->rows);
+    sable_array_free(s->chunk);
+    free(s);
+}
+
+/* ---- The model as probabilities: for alias rows, and for what must come out ---- */
+
+enum { DIRECTIONS = 4 };
+
+/* Chance of going in each direction, slips included. */
+static void directions(const struct steps_params *p, double chance[DIRECTIONS])
+{
+    static const double slots[2][DIRECTIONS] = {{3, 7, 4, 2}, {4, 4, 4, 4}};
+    for (int d = 0; d < DIRECTIONS; d++) {
+        const double *policy = slots[p->policy];
+        double sides = policy[(d + 1) % DIRECTIONS] + policy[(d + 3) % DIRECTIONS];
+        chance[d] = ((1 - p->slip) * policy[d] + p->slip / 2 * sides) / SABLE_POLICY_SLOTS;
+    }
+}
+
+static int64_t outcomes_of(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
+{
+    const struct steps_state *s = model;
+    const struct steps_params *p = &s->params;
+    static const int down[DIRECTIONS] = {-1, 0, 1, 0}, right[DIRECTIONS] = {0, 1, 0, -1};
+    const struct sable_gridworld_model rewards = {
+        .boundary = p->boundary, .forbidden = p->forbidden, .target = p->target, .hole = p->hole, .other = p->other};
+    uint8_t own = s->kind[state];
+    double chance[DIRECTIONS];
+    if (own == SABLE_CELL_OBSTACLE || own == SABLE_CELL_GOAL || own == SABLE_CELL_HOLE)
+        return 0;
+    directions(p, chance);
+    for (int d = 0; d < DIRECTIONS; d++) {
+        int64_t r = state / p->n + down[d], c = state % p->n + right[d], to = r * p->n + c;
+        bool inside = r >= 0 && r < p->n && c >= 0 && c < p->n;
+        uint8_t kind = inside ? s->kind[to] : (uint8_t)SABLE_CELL_OBSTACLE;
+        outcome[d] = (struct sable_rollouts_outcome){
+            chance[d], sable_gridworld_reward(&rewards, (enum sable_gridworld_kind)kind), to};
+        if (kind == SABLE_CELL_OBSTACLE) {
+            outcome[d].reward = p->boundary;
+            outcome[d].next = state;
+        } else if (kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE) {
+            outcome[d].next = -1;
+        }
+    }
+    return DIRECTIONS;
+}
+
+/* ---- Setup and run ---- */
+
+static bool make_rows(struct steps_state *s)
+{
+    int64_t cells = s->params.n * s->params.n;
+    double *start = sable_array(cells, 1, sizeof *start);
+    if (!start)
+        return false;
+    for (int64_t c = 0; c < cells; c++)
+        start[c] = 0;
+    for (int64_t k = 0; k < s->grid.starts; k++)
+        start[s->grid.start[k]] = 1;
+    bool made = sable_rollouts_rows_make(s, outcomes_of, cells, DIRECTIONS, s->params.gamma,
+                                         (uint32_t)s->params.horizon, start, &s->rows);
+    sable_array_free(start);
+    return made;
+}
+
+static bool make_map(struct steps_state *s, uint64_t seed)
+{
+    const struct steps_params *p = &s->params;
+    const struct sable_rollouts_grid_rules rules = {
+        .slip = p->slip,
+        .gamma = p->gamma,
+        .boundary = p->boundary,
+        .forbidden = p->forbidden,
+        .target = p->target,
+        .hole = p->hole,
+        .other = p->other,
+        .policy = p->policy == 0 ? sable_rollouts_policy(3, 7, 4, 2) : sable_rollouts_policy(4, 4, 4, 4),
+        .horizon = (uint32_t)p->horizon,
+    };
+    s->kind = sable_array(p->n, p->n, 1);
+    if (!s->kind)
+        return false;
+#pragma omp parallel for schedule(static)
+    for (int64_t c = 0; c < p->n * p->n; c++)
+        s->kind[c] = (uint8_t)sable_gridworld_draw(seed, &p->share, (uint64_t)c);
+    return sable_rollouts_grid_make(s->kind, p->n, p->n, &rules, &s->grid);
+}
+
+static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
+{
+    struct steps_state *s = calloc(1, sizeof *s);
+    if (!s)
+        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory");
+    *state = s;
+    s->params = *(const struct steps_params *)params;
+    s->share = rollouts_share(context->layout, context->seed, s->params.episodes);
+    s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
+    if (!s->chunk || !make_map(s, context->seed))
+        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for a map of %lld x %lld cells",
+                          (long long)s->params.n, (long long)s->params.n);
+    if (s->grid.starts == 0)
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "the map has no cell to start from: lower obstacles, goals or holes, or raise n");
+    if (s->params.env == ENV_ALIAS && !make_rows(s))
+        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for alias rows of %lld cells",
+                          (long long)(s->params.n * s->params.n));
+    return SABLE_OK;
+}
+
+static int reset(void *state, struct sable_context *context, struct sable_error *error)
+{
+    (void)context, (void)error;
+    struct steps_state *s = state;
+    s->totals = (struct sable_rollouts_totals){0};
+    for (int64_t i = 0; i < s->share.count; i++)
+        s->chunk[i] = (struct sable_rollouts_chunk){0};
+    return SABLE_OK;
+}
+
+struct method {
+    sable_rollouts_play_on_grid *grid;
+    sable_rollouts_play_on_rows *rows;
+};
+static const struct method textbook = {sable_rollouts_reference_grid, sable_rollouts_reference_rows};
+static const struct method fast = {sable_rollouts_play_grid, sable_rollouts_play_rows};
+
+static void play(const struct steps_state *s, const struct method *method, const struct sable_rollouts_share *share,
+                 bool biased, struct sable_rollouts_totals *totals, struct sable_rollouts_chunk *chunk)
+{
+    struct sable_rollouts_grid grid = s->grid;
+    struct sable_rollouts_rows rows = s->rows;
+    if (biased) {
+        grid.turn_right += 1u << 24;
+        rows.gamma *= 1 - 1.0 / 16;
+    }
+    if (s->params.env == ENV_GRID)
+        method->grid(&grid, share, totals, chunk);
+    else
+        method->rows(&rows, share, totals, chunk);
+}
+
+static int run(struct steps_state *s, struct sable_context *context, const struct method *method,
+               struct sable_error *error)
+{
+    struct sable_rollouts_share share = rollouts_faulty_share(context, &s->share);
+    play(s, method, &share, context->fault == ROLLOUTS_BIASED_MODEL, &s->totals, s->chunk);
+    if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
+        s->totals.returns.sum[0] ^= 1 << 20;
+    sable_phase(context, PHASE_WAIT);
+    if (sable_check_mpi(MPI_Barrier(context->comm), "MPI_Barrier", error))
+        return error->code;
+    sable_phase(context, PHASE_REDUCE);
+    if (rollouts_sum(context, (int64_t *)&s->totals, SABLE_TOTALS_WORDS, error))
+        return error->code;
+    sable_rollouts_totals_carry(&s->totals);
+    return SABLE_OK;
+}
+
+static int run_reference(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return run(state, context, &textbook, error);
+}
+
+static int run_sable(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return run(state, context, &fast, error);
+}
+
+/* ---- Verification ---- */
+
+/* Plays some of this rank's chunks again by the textbook; returns how many of them differ. */
+static int64_t replay(const struct steps_state *s)
+{
+    enum { MOST = 8 };
+    int64_t index[MOST], differ = 0;
+    int count = rollouts_sample(&s->share, MOST, index);
+    for (int k = 0; k < count; k++) {
+        struct sable_rollouts_share one = s->share;
+        struct sable_rollouts_totals totals = {0};
+        struct sable_rollouts_chunk again;
+        one.first += index[k] * one.stride;
+        one.count = 1;
+        play(s, &textbook, &one, false, &totals, &again);
+        differ += again.sum != s->chunk[index[k]].sum || again.steps != s->chunk[index[k]].steps;
+    }
+    return differ;
+}
+
+/* Mean and variance of an episode from a random start, of the moments from each. */
+static void mix(const struct sable_rollouts_grid *grid, const double *mean, const double *square, double *expected,
+                double *variance)
+{
+    double sum = 0, squares = 0;
+    for (int64_t k = 0; k < grid->starts; k++) {
+        sum += mean[grid->start[k]];
+        squares += square[grid->start[k]];
+    }
+    *expected = sum / (double)grid->starts;
+    *variance = squares / (double)grid->starts - *expected * *expected;
+}
+
+static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
+{
+    const struct steps_state *s = state;
+    const struct sable_rollouts_totals *t = &s->totals;
+    struct sable_rollouts_expected expected;
+    int64_t counts[3] = {replay(s), 0, 0}; /* chunks that differ, Σ q and steps of all chunks */
+    for (int64_t i = 0; i < s->share.count; i++) {
+        counts[1] = (int64_t)((uint64_t)counts[1] + s->chunk[i].sum);
+        counts[2] += s->chunk[i].steps;
+    }
+    if (!sable_rollouts_expect(s, outcomes_of, s->params.n * s->params.n, DIRECTIONS, s->params.gamma,
+                               s->params.horizon, &expected))
+        sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for the exact values");
+    double mean = 0, variance = 0, length = 0, length_variance = 0;
+    if (!error->code) {
+        mix(&s->grid, expected.value, expected.square, &mean, &variance);
+        mix(&s->grid, expected.length, expected.length_square, &length, &length_variance);
+        sable_rollouts_expected_free(&expected);
+    }
+    if (sable_agree(context->comm, error) || rollouts_sum(context, counts, 3, error))
+        return error->code;
+    uint64_t sum = (uint64_t)t->returns.sum[0] + ((uint64_t)t->returns.sum[1] << 32);
+    sable_check(checks, "episodes played", (double)t->returns.count, (double)s->params.episodes, 0);
+    sable_check(checks, "chunks that differ from a replay", (double)counts[0], 0, 0);
+    sable_check(checks, "sum of returns less that of the chunks", (double)(int64_t)(sum - (uint64_t)counts[1]), 0, 0);
+    sable_check(checks, "steps less those of the chunks", (double)(t->steps - counts[2]), 0, 0);
+    rollouts_check_mean(checks, "z of the mean return", sable_exact_mean(&t->returns), mean, variance,
+                        t->returns.count);
+    rollouts_check_mean(checks, "z of the mean length", sable_exact_mean(&t->lengths), length, length_variance,
+                        t->lengths.count);
+    return SABLE_OK;
+}
+
+/* ---- Outputs ---- */
+
+static int put(const struct sable_array *what, const struct sable_context *context, struct sable_sink *sink,
+               struct sable_error *error)
+{
+    struct sable_array array = *what;
+    array.unit = "";
+    array.keep = SABLE_KEEP_SUMMARY;
+    for (int d = 0; d < array.dims; d++)
+        array.count[d] = context->layout.rank == 0 ? array.global[d] : 0;
+    return sable_put(sink, &array, error);
+}
+
+static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
+{
+    struct steps_state *s = state;
+    s->mean = sable_exact_mean(&s->totals.returns);
+    s->error = sqrt(sable_exact_variance(&s->totals.returns) / (double)s->totals.returns.count);
+    const struct sable_array arrays[] = {
+        {.name = "return_mean",
+         .help = "mean return of an episode",
+         .type = SABLE_F64,
+         .dims = 1,
+         .global = {1},
+         .labels = {"value"},
+         .data = &s->mean},
+        {.name = "return_error",
+         .help = "standard error of return_mean",
+         .type = SABLE_F64,
+         .dims = 1,
+         .global = {1},
+         .labels = {"value"},
+         .data = &s->error},
+        {.name = "steps",
+         .help = "steps of all episodes",
+         .type = SABLE_I64,
+         .dims = 1,
+         .global = {1},
+         .labels = {"value"},
+         .data = &s->totals.steps},
+        {.name = "cut",
+         .help = "episodes that the horizon ended",
+         .type = SABLE_I64,
+         .dims = 1,
+         .global = {1},
+         .labels = {"value"},
+         .data = &s->totals.cut},
+        {.name = "lengths",
+         .help = "episodes with a length in [2^b, 2^(b+1))",
+         .type = SABLE_I64,
+         .dims = 1,
+         .global = {SABLE_LENGTH_BINS},
+         .labels = {"b"},
+         .data = s->totals.histogram},
+        {.name = "sums",
+         .help = "count, limbs of the sum, limbs of the squares; in units of 2^-24",
+         .type = SABLE_I64,
+         .dims = 2,
+         .global = {2, SABLE_EXACT_WORDS},
+         .labels = {"return, length", "limb"},
+         .data = &s->totals},
+    };
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        if (put(&arrays[i], context, sink, error))
+            return error->code;
+    return SABLE_OK;
+}
+
+static const struct sable_variant variants[] = {
+    {"reference", "episode after episode, one thread a rank", run_reference},
+    {"sable", "32 episodes in SIMD lanes, refilled as they end, all threads; the same bits", run_sable},
+    {0},
+};
+
+const struct sable_workload sable_rollouts_steps = {
+    .name = "rollouts/steps",
+    .summary = "environment steps under a policy, with exact sums of returns",
+    .source = "Sutton & Barto, Reinforcement Learning (2018), ch. 5; Salmon et al., SC11",
+    .fom = {"steps", "Gstep/s", 1e9},
+    .params_size = sizeof(struct steps_params),
+    .params = parameters,
+    .classes = classes,
+    .variants = variants,
+    .phases = phases,
+    .faults = faults,
+    .outputs = outputs,
+    .layout_invariant = true,
+    .check = check,
+    .work = work,
+    .setup = setup,
+    .reset = reset,
+    .verify = verify,
+    .output = output,
+    .free = free_state,
+};

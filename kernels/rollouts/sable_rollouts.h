@@ -1,0 +1,220 @@
+/* Monte Carlo rollouts: many episodes of a finite Markov decision process under a policy, what one rank computes.
+ *
+ *   s₀ ~ start,   (s_{t+1}, r_t, end) ~ row s_t,   G = Σ_t γ^t r_t
+ *
+ * An episode is a pure function of (seed, its id): step t draws word t mod 4 of Philox4x32-10 at the counter
+ * (episode low, episode high, t div 4, purpose). SIMD lanes hold episodes; a lane whose episode has ended takes the
+ * next one, so that who plays which episode, and when, depends on the layout, and nothing else does.
+ *
+ * What episodes contribute is quantised to 2⁻²⁴ and added as integers: exact, hence the same in any order, by any
+ * thread, lane or rank. Mathematics, layouts, bias: docs/rollouts.md. Source: R. Sutton & A. Barto, Reinforcement
+ * Learning (2018), ch. 5; J. Salmon et al., SC11 (Philox); A. Walker, ACM TOMS 3 (1977) (alias tables). */
+#ifndef SABLE_ROLLOUTS_H
+#define SABLE_ROLLOUTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Purposes of draws: word 3 of the counter. Frozen (docs/determinism.md). */
+enum sable_rollouts_purpose {
+    SABLE_ROLLOUTS_STEP = 0x726f, /* "ro": subindex = t div 4, word t mod 4 */
+    SABLE_ROLLOUTS_START = 0x7273 /* "rs": subindex 0, words 0 (high) and 1 (low): where the episode starts */
+};
+
+/* ---- Exact sums ---- */
+
+/* A sum of integers as base-2³² limbs, lowest first: value = Σ limb[i]·2^{32i}. After sable_exact_carry() all but the
+ * highest lie in [0, 2³²), so that up to 2³¹ of them can be added limb by limb (MPI_SUM) and carried again. */
+enum { SABLE_EXACT_SUM = 4, SABLE_EXACT_SQUARES = 6 };
+#define SABLE_QUANTUM 0x1p-24 /* of a return */
+
+/* Σ q, Σ q² and how many, of quantised returns q. */
+struct sable_exact_moments {
+    int64_t count;
+    int64_t sum[SABLE_EXACT_SUM];
+    int64_t squares[SABLE_EXACT_SQUARES];
+};
+enum { SABLE_EXACT_WORDS = sizeof(struct sable_exact_moments) / sizeof(int64_t) };
+
+/* Nearest multiple of the quantum, ties to even; |value| < 2³⁸. */
+int64_t sable_exact_quantise(double value);
+void sable_exact_carry(int64_t *limb, int limbs);
+/* total += part; both are carried. */
+void sable_exact_add(struct sable_exact_moments *total, const struct sable_exact_moments *part);
+void sable_exact_add_value(struct sable_exact_moments *total, int64_t quantised);
+/* Of carried moments. The variance is the unbiased one (0 below two values); its numerator is exact, so that values
+ * that are all equal have variance 0 exactly. NaN without values. */
+double sable_exact_mean(const struct sable_exact_moments *moments);
+double sable_exact_variance(const struct sable_exact_moments *moments);
+
+__extension__ typedef __int128 sable_int128;
+__extension__ typedef unsigned __int128 sable_uint128;
+
+/* Running sums of one accumulator that need no carries. */
+struct sable_tally {
+    int64_t count;
+    sable_int128 sum;
+    sable_uint128 squares_low, squares_high; /* of the halves of q²: its low 64 bits, and the rest */
+};
+
+static inline void sable_tally_add(struct sable_tally *tally, int64_t quantised)
+{
+    uint64_t size = quantised < 0 ? -(uint64_t)quantised : (uint64_t)quantised;
+    sable_uint128 square = (sable_uint128)size * size;
+    tally->count++;
+    tally->sum += quantised;
+    tally->squares_low += (uint64_t)square;
+    tally->squares_high += (uint64_t)(square >> 64);
+}
+
+/* moments += tally, carried. */
+void sable_tally_flush(const struct sable_tally *tally, struct sable_exact_moments *moments);
+
+/* ---- Environments ---- */
+
+/* A grid of height × width cells under a policy that is the same in all cells: 4 bytes a cell, byte d for a move in
+ * direction d (0 north, 1 east, 2 south, 3 west). The draw's four top bits choose one of 16 slots of the policy, which
+ * holds the action; its low 28 bits f turn that to the left if f < turn_left, else to the right if f < turn_right.
+ * Kinds of cells and rewards: sable_gridworld.h. */
+enum {
+    SABLE_ARRIVAL_REWARD = 7,    /* which of reward[8] is paid */
+    SABLE_ARRIVAL_ENDS = 8,      /* the episode ends with this move */
+    SABLE_ARRIVAL_MOVES = 16,    /* to the neighbour; else the agent stays */
+    SABLE_ARRIVAL_AFTER_END = 32 /* it had ended before: not a step */
+};
+struct sable_rollouts_grid {
+    int64_t height, width;
+    uint32_t *row; /* [height·width] */
+    double reward[8];
+    double gamma;
+    uint32_t policy;                /* slot k: bits 2k and 2k + 1 */
+    uint32_t turn_left, turn_right; /* ≤ 2²⁸ */
+    uint32_t horizon;               /* steps, a multiple of 4; then an episode is cut */
+    uint32_t *start;                /* [starts] cells where episodes start, each equally likely */
+    int64_t starts;
+};
+
+/* A finite chain under a policy with alias rows: 2^bits entries a state. The draw's top bits choose the entry, the rest
+ * (shifted up) is compared with its threshold and chooses one of its two outcomes. */
+#define SABLE_ROW_END (UINT32_C(1) << 31) /* in `next`: the episode ends with this step */
+struct sable_rollouts_entry {
+    uint32_t threshold; /* outcome 0 if the fraction is below */
+    uint32_t spare;
+    uint32_t next[2]; /* state; | SABLE_ROW_END */
+    double reward[2];
+};
+struct sable_rollouts_rows {
+    int64_t states; /* < 2³¹; the last one, states − 1, is where ended episodes stay */
+    int bits;
+    struct sable_rollouts_entry *entry; /* [states << bits] */
+    double gamma;
+    uint32_t horizon;
+    struct sable_rollouts_entry *start; /* [1 << start_bits], reward unused */
+    int start_bits;
+};
+enum { SABLE_ROLLOUTS_MAX_ENTRIES = 1 << 28 };
+
+/* What a cell's kind means (enum sable_gridworld_kind), with the rewards of value_iteration's gridworld. */
+struct sable_rollouts_grid_rules {
+    double slip, gamma, boundary, forbidden, target, hole, other;
+    uint32_t policy, horizon;
+};
+enum { SABLE_POLICY_SLOTS = 16 };
+/* The policy that goes north, east, south, west in so many of the 16 slots. */
+uint32_t sable_rollouts_policy(int north, int east, int south, int west);
+/* The rows of a grid of kinds [height·width], all of whose cells but obstacles, goals and holes are starts. `grid` is
+ * freed by sable_rollouts_grid_free() in any case. False if memory is short. */
+bool sable_rollouts_grid_make(const uint8_t *kind, int64_t height, int64_t width,
+                              const struct sable_rollouts_grid_rules *rules, struct sable_rollouts_grid *grid);
+void sable_rollouts_grid_free(struct sable_rollouts_grid *grid);
+
+/* A weighted outcome of a state. */
+struct sable_rollouts_outcome {
+    double probability, reward;
+    int64_t next; /* −1: the episode ends */
+};
+/* Outcomes of a state, at most `room` (never more are needed: the caller knows the model); returns how many. */
+typedef int64_t sable_rollouts_outcomes(const void *model, int64_t state, struct sable_rollouts_outcome *outcome);
+
+/* Alias rows (Walker; Vose's construction, deterministic) of the outcomes of states 0 … states − 1, and a start table
+ * of the weights start[states]. One more state is added: the end. Probabilities are rounded to 2^−(32 − bits) of an
+ * entry, 2⁻³² in all. `rows` is freed by sable_rollouts_rows_free() in any case. False if memory is short or there are
+ * more than SABLE_ROLLOUTS_MAX_ENTRIES. */
+bool sable_rollouts_rows_make(const void *model, sable_rollouts_outcomes *outcomes, int64_t states,
+                              int64_t most_outcomes, double gamma, uint32_t horizon, const double *start,
+                              struct sable_rollouts_rows *rows);
+void sable_rollouts_rows_free(struct sable_rollouts_rows *rows);
+/* Bits of a row that holds `most_outcomes`. */
+int sable_rollouts_row_bits(int64_t most_outcomes);
+
+/* ---- Playing episodes ---- */
+
+enum { SABLE_CHUNK = 1024, SABLE_LENGTH_BINS = 32 }; /* episodes dealt out together; bin b: lengths in [2^b, 2^{b+1}) */
+
+/* The chunks first, first + stride, …: `count` of them; chunk c holds episodes [c·SABLE_CHUNK, (c+1)·SABLE_CHUNK) below
+ * `episodes`. */
+struct sable_rollouts_share {
+    uint64_t seed;
+    int64_t episodes, first, stride, count;
+    bool repeat_counters; /* a fault for tests: all chunks draw as chunk 0 does */
+};
+
+/* What a share of episodes came to; all of it is exact. */
+struct sable_rollouts_totals {
+    struct sable_exact_moments returns, lengths; /* a length is quantised as a return is */
+    int64_t steps, cut;                          /* how many steps, and how many episodes were cut at the horizon */
+    int64_t histogram[SABLE_LENGTH_BINS];        /* of lengths */
+};
+enum { SABLE_TOTALS_WORDS = sizeof(struct sable_rollouts_totals) / sizeof(int64_t) };
+
+/* Carries after a sum over ranks, limb by limb. */
+void sable_rollouts_totals_carry(struct sable_rollouts_totals *totals);
+
+/* For each chunk of a share, in its order: Σ q modulo 2⁶⁴ and the steps, to be compared with a replay. */
+struct sable_rollouts_chunk {
+    uint64_t sum;
+    int64_t steps;
+};
+
+/* totals += what the share's episodes gave; chunk[count]. By all threads. Bit for bit the same at every SIMD level. */
+typedef void sable_rollouts_play_on_grid(const struct sable_rollouts_grid *grid,
+                                         const struct sable_rollouts_share *share, struct sable_rollouts_totals *totals,
+                                         struct sable_rollouts_chunk *chunk);
+typedef void sable_rollouts_play_on_rows(const struct sable_rollouts_rows *rows,
+                                         const struct sable_rollouts_share *share, struct sable_rollouts_totals *totals,
+                                         struct sable_rollouts_chunk *chunk);
+sable_rollouts_play_on_grid sable_rollouts_play_grid;
+sable_rollouts_play_on_rows sable_rollouts_play_rows;
+/* The same by the textbook: episode after episode, one thread. */
+sable_rollouts_play_on_grid sable_rollouts_reference_grid;
+sable_rollouts_play_on_rows sable_rollouts_reference_rows;
+
+/* A bulk draw of Philox4x32-10 in lanes: words[4][SABLE_DRAW_LANES] of the
+ * counters (low[l], high[l], block[l], purpose). */
+enum { SABLE_DRAW_LANES = 32 };
+void sable_rollouts_draw(uint64_t seed, uint32_t purpose, const uint32_t *low, const uint32_t *high,
+                         const uint32_t *block, uint32_t *words);
+
+/* ---- What must come out ---- */
+
+/* Per state: mean and second moment of the return and of the length of an episode that starts there, cut after
+ * `horizon` steps: the exact backward recursion
+ *
+ *   v ← Σ p (r + γ v′),   w ← Σ p (r² + 2 r γ v′ + γ² w′)    (Sobel, J. Appl. Prob. 19, 1982)
+ *
+ * `horizon` times, or until nothing changes any more. */
+struct sable_rollouts_expected {
+    double *value, *square, *length, *length_square; /* [states] */
+};
+bool sable_rollouts_expect(const void *model, sable_rollouts_outcomes *outcomes, int64_t states, int64_t most_outcomes,
+                           double gamma, int64_t horizon, struct sable_rollouts_expected *expected);
+void sable_rollouts_expected_free(struct sable_rollouts_expected *expected);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,43 @@
+/* Private to the family: dealing episodes out to the lanes of a thread. */
+#ifndef SABLE_WALK_H
+#define SABLE_WALK_H
+
+#include "walk_lanes.h"
+
+typedef void draw_function(uint64_t seed, uint32_t purpose, const uint32_t *low, const uint32_t *high,
+                           const uint32_t *block, uint32_t *words);
+
+typedef uint32_t advance_grid_function(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
+                                       const uint32_t *words);
+typedef uint32_t advance_rows_function(const struct sable_rollouts_rows *rows, struct walk_lanes *lanes,
+                                       const uint32_t *words, uint32_t *trace);
+
+/* One of the two environments. */
+struct walk {
+    const struct sable_rollouts_grid *grid; /* or NULL */
+    const struct sable_rollouts_rows *rows; /* or NULL */
+    draw_function *draw;
+    uint32_t resting; /* a state where a lane without an episode may stand: any whose row can be read */
+};
+
+/* What a thread has taken from its rank's share. */
+struct dealer {
+    const struct walk *walk;
+    const struct sable_rollouts_share *share;
+    int64_t *taken;               /* of the share's chunks, by all threads together */
+    int64_t chunk;                /* index into the share of the chunk in hand, −1 at first */
+    int64_t drawn, left;          /* the next episode's id as it is drawn for, and how many are left */
+    uint32_t start[SABLE_CHUNK];  /* where the chunk's episodes start */
+    int64_t chunk_of_lane[LANES]; /* what each lane plays */
+};
+
+/* Where an episode starts, of the two words drawn for it. */
+uint32_t sable_walk_start(const struct walk *walk, uint32_t high, uint32_t low);
+
+/* Gives the next episode to a lane; false, and the lane is put to rest, if there are no more. */
+bool sable_walk_deal(struct dealer *dealer, struct walk_lanes *lanes, int lane);
+
+/* Deals to all lanes of a thread; returns which have one, a bit each. */
+uint32_t sable_walk_begin(struct dealer *dealer, struct walk_lanes *lanes);
+
+#endif

@@ -1,0 +1,30 @@
+/* Private to the family: episodes in SIMD lanes, four steps at a time (walk_lanes.isa.c). */
+#ifndef SABLE_WALK_LANES_H
+#define SABLE_WALK_LANES_H
+
+#include "sable_isa.h"
+#include "sable_rollouts.h"
+
+enum { LANES = SABLE_DRAW_LANES, STEPS = 4 }; /* steps: the words of a Philox block */
+
+/* Lane l plays the episode (low, high)[l], which stands in state[l] before step 4·block[l]. */
+struct walk_lanes {
+    _Alignas(64) uint32_t low[LANES], high[LANES], block[LANES];
+    _Alignas(64) uint32_t state[LANES], length[LANES];
+    _Alignas(64) double total[LANES], discount[LANES]; /* Σ γ^t r_t so far, γ^t */
+};
+
+/* words[j·LANES + l]: word j of lane l's Philox block. */
+SABLE_ISA_DECLARE(void, rollouts_draw_lanes,
+                  (uint64_t seed, uint32_t purpose, const uint32_t *low, const uint32_t *high, const uint32_t *block,
+                   uint32_t *words));
+
+/* Four steps of every lane. Returns the lanes whose episode has ended, one bit each. With `trace`, outcome
+ * trace[j·LANES + l] = entry·2 + side that lane l took in step j, also after its end. */
+SABLE_ISA_DECLARE(uint32_t, rollouts_advance_grid,
+                  (const struct sable_rollouts_grid *grid, struct walk_lanes *lanes, const uint32_t *words));
+SABLE_ISA_DECLARE(uint32_t, rollouts_advance_rows,
+                  (const struct sable_rollouts_rows *rows, struct walk_lanes *lanes, const uint32_t *words,
+                   uint32_t *trace));
+
+#endif

@@ -1,0 +1,310 @@
+/* Monte Carlo rollouts: draws, exact sums, alias rows, and lanes against the textbook's episode. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <omp.h>
+
+#include "sable_array.h"
+#include "sable_gridworld.h"
+#include "sable_isa.h"
+#include "sable_random.h"
+#include "sable_rollouts.h"
+
+static const char *const levels[] = {"base", "v2", "v3", "v4"};
+
+static bool at_level(int level)
+{
+    setenv("SABLE_ISA", levels[level], 1);
+    return level <= (int)sable_isa_best();
+}
+
+/* ---- Draws ---- */
+
+/* Random123's tests/kat_vectors: philox4x32, 10 rounds. */
+static void draws_are_the_published_ones(void **state)
+{
+    (void)state;
+    static const uint32_t counter[3][4] = {{0, 0, 0, 0},
+                                           {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
+                                           {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}};
+    static const uint64_t key[3] = {0, UINT64_MAX, UINT64_C(0x299f31d0a4093822)};
+    static const uint32_t drawn[3][4] = {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+                                         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
+                                         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
+    for (int level = 0; level < 4; level++)
+        for (int k = 0; k < 3 && at_level(level); k++) {
+            uint32_t low[SABLE_DRAW_LANES], high[SABLE_DRAW_LANES], block[SABLE_DRAW_LANES];
+            uint32_t words[4 * SABLE_DRAW_LANES];
+            for (int l = 0; l < SABLE_DRAW_LANES; l++)
+                low[l] = counter[k][0], high[l] = counter[k][1], block[l] = counter[k][2];
+            sable_rollouts_draw(key[k], counter[k][3], low, high, block, words);
+            for (int i = 0; i < 4 * SABLE_DRAW_LANES; i++)
+                assert_int_equal(words[i], drawn[k][i / SABLE_DRAW_LANES]);
+        }
+    unsetenv("SABLE_ISA");
+}
+
+static void each_lane_draws_for_its_own_counter(void **state)
+{
+    (void)state;
+    for (int level = 0; level < 4 && at_level(level); level++) {
+        uint32_t low[SABLE_DRAW_LANES], high[SABLE_DRAW_LANES], block[SABLE_DRAW_LANES];
+        uint32_t words[4 * SABLE_DRAW_LANES];
+        for (uint32_t l = 0; l < SABLE_DRAW_LANES; l++)
+            low[l] = 0xfffffff0u + l, high[l] = 3 * l, block[l] = 1000 - l;
+        sable_rollouts_draw(77, SABLE_ROLLOUTS_STEP, low, high, block, words);
+        for (uint32_t l = 0; l < SABLE_DRAW_LANES; l++) {
+            struct sable_random_block expected =
+                sable_random(77, SABLE_ROLLOUTS_STEP, (uint64_t)high[l] << 32 | low[l], block[l]);
+            for (uint32_t j = 0; j < 4; j++)
+                assert_int_equal(words[j * SABLE_DRAW_LANES + l], expected.word[j]);
+        }
+    }
+    unsetenv("SABLE_ISA");
+}
+
+/* ---- Exact sums ---- */
+
+static void sums_do_not_depend_on_order_or_grouping(void **state)
+{
+    (void)state;
+    struct sable_exact_moments forwards = {0}, backwards = {0}, halves = {0}, part = {0};
+    int64_t value[300];
+    for (int i = 0; i < 300; i++) {
+        struct sable_random_block drawn = sable_random(5, 1, (uint64_t)i, 0);
+        value[i] = (int64_t)((uint64_t)drawn.word[0] << 32 | drawn.word[1]) >> (2 + i % 40);
+    }
+    for (int i = 0; i < 300; i++) {
+        sable_exact_add_value(&forwards, value[i]);
+        sable_exact_add_value(&backwards, value[299 - i]);
+        sable_exact_add_value(i < 111 ? &halves : &part, value[i]);
+    }
+    sable_exact_add(&halves, &part);
+    assert_memory_equal(&forwards, &backwards, sizeof forwards);
+    assert_memory_equal(&forwards, &halves, sizeof forwards);
+}
+
+static void limbs_of_ranks_may_be_added_before_they_are_carried(void **state)
+{
+    (void)state;
+    struct sable_exact_moments one = {0}, carried = {0}, plain = {0};
+    sable_exact_add_value(&one, -123456789012);
+    for (int rank = 0; rank < 1000; rank++) {
+        sable_exact_add(&carried, &one);
+        for (int i = 0; i < SABLE_EXACT_WORDS; i++)
+            ((int64_t *)&plain)[i] += ((const int64_t *)&one)[i];
+    }
+    sable_exact_carry(plain.sum, SABLE_EXACT_SUM);
+    sable_exact_carry(plain.squares, SABLE_EXACT_SQUARES);
+    assert_memory_equal(&plain, &carried, sizeof plain);
+    assert_true(sable_exact_mean(&plain) == -123456789012 * SABLE_QUANTUM);
+}
+
+static void equal_values_have_variance_zero_however_large(void **state)
+{
+    (void)state;
+    struct sable_exact_moments moments = {0};
+    for (int i = 0; i < 1000; i++)
+        sable_exact_add_value(&moments, (INT64_C(1) << 61) + 1);
+    assert_true(sable_exact_variance(&moments) == 0);
+}
+
+static void the_variance_is_that_of_a_known_sample(void **state)
+{
+    (void)state;
+    struct sable_exact_moments moments = {0};
+    assert_true(isnan(sable_exact_variance(&moments)));
+    for (int k = 1; k <= 10; k++) /* one huge offset: a float64 sum of squares would lose everything */
+        sable_exact_add_value(&moments, sable_exact_quantise(1e9 + k));
+    assert_true(sable_exact_mean(&moments) == 1e9 + 5.5);
+    assert_true(fabs(sable_exact_variance(&moments) - 55.0 / 6) < 1e-14);
+}
+
+/* ---- Environments ---- */
+
+enum { HEIGHT = 7, WIDTH = 9, CELLS = HEIGHT * WIDTH };
+static const struct sable_rollouts_grid_rules rules = {.slip = 0.3,
+                                                       .gamma = 0.97,
+                                                       .boundary = -1,
+                                                       .forbidden = -2,
+                                                       .target = 1.5,
+                                                       .hole = -3,
+                                                       .other = -0.125,
+                                                       .horizon = 48};
+
+static bool make_grid(int64_t height, int64_t width, struct sable_rollouts_grid *grid)
+{
+    uint8_t kind[CELLS];
+    const struct sable_gridworld_densities share = {0.1, 0.1, 0.05, 0.05, 0.05};
+    struct sable_rollouts_grid_rules own = rules;
+    own.policy = sable_rollouts_policy(3, 7, 4, 2);
+    for (int64_t c = 0; c < height * width; c++)
+        kind[c] = (uint8_t)sable_gridworld_draw(3, &share, (uint64_t)c);
+    return sable_rollouts_grid_make(kind, height, width, &own, grid);
+}
+
+static int64_t random_walk(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
+{
+    int64_t states = *(const int64_t *)model;
+    outcome[0] = (struct sable_rollouts_outcome){0.3, -1, state - 1};
+    outcome[1] = (struct sable_rollouts_outcome){0.5, state == states - 1, state == states - 1 ? -1 : state + 1};
+    outcome[2] = (struct sable_rollouts_outcome){0.2, 0.25, state};
+    return 3;
+}
+
+static void assert_same_play(const struct sable_rollouts_totals *a, const struct sable_rollouts_chunk *chunk_a,
+                             const struct sable_rollouts_totals *b, const struct sable_rollouts_chunk *chunk_b,
+                             int64_t chunks)
+{
+    assert_memory_equal(a, b, sizeof *a);
+    assert_memory_equal(chunk_a, chunk_b, (size_t)chunks * sizeof *chunk_a);
+}
+
+enum { EPISODES = 3 * SABLE_CHUNK + 77, CHUNKS = 4 };
+static const struct sable_rollouts_share all = {
+    .seed = 9, .episodes = EPISODES, .first = 0, .stride = 1, .count = CHUNKS};
+
+static void grids_in_lanes_give_the_bits_of_the_textbook(void **state)
+{
+    (void)state;
+    static const int64_t shape[3][2] = {{HEIGHT, WIDTH}, {4, 8}, {3, 5}}; /* the last two fit two registers and one */
+    for (int k = 0; k < 3; k++) {
+        struct sable_rollouts_grid grid;
+        struct sable_rollouts_totals expected = {0};
+        struct sable_rollouts_chunk expected_chunk[CHUNKS];
+        assert_true(make_grid(shape[k][0], shape[k][1], &grid));
+        sable_rollouts_reference_grid(&grid, &all, &expected, expected_chunk);
+        assert_int_equal(expected.returns.count, EPISODES);
+        assert_true(expected.cut > 0 && expected.cut < EPISODES);
+        for (int level = 0; level < 4 && at_level(level); level++)
+            for (int threads = 1; threads <= 3; threads++) {
+                struct sable_rollouts_totals totals = {0};
+                struct sable_rollouts_chunk chunk[CHUNKS];
+                omp_set_num_threads(threads);
+                sable_rollouts_play_grid(&grid, &all, &totals, chunk);
+                assert_same_play(&totals, chunk, &expected, expected_chunk, CHUNKS);
+            }
+        sable_rollouts_grid_free(&grid);
+    }
+    unsetenv("SABLE_ISA");
+}
+
+static void rows_in_lanes_give_the_bits_of_the_textbook(void **state)
+{
+    (void)state;
+    int64_t states = 11;
+    double start[11] = {0, 0, 1, 0, 0.5, 0, 0, 0, 0, 2, 0};
+    struct sable_rollouts_rows rows;
+    struct sable_rollouts_totals expected = {0};
+    struct sable_rollouts_chunk expected_chunk[CHUNKS];
+    assert_true(sable_rollouts_rows_make(&states, random_walk, states, 3, 0.9, 40, start, &rows));
+    sable_rollouts_reference_rows(&rows, &all, &expected, expected_chunk);
+    assert_true(expected.cut > 0 && expected.cut < EPISODES);
+    for (int level = 0; level < 4 && at_level(level); level++) {
+        struct sable_rollouts_totals totals = {0};
+        struct sable_rollouts_chunk chunk[CHUNKS];
+        omp_set_num_threads(1 + level % 2);
+        sable_rollouts_play_rows(&rows, &all, &totals, chunk);
+        assert_same_play(&totals, chunk, &expected, expected_chunk, CHUNKS);
+    }
+    unsetenv("SABLE_ISA");
+    sable_rollouts_rows_free(&rows);
+}
+
+static void shares_of_ranks_add_up_to_the_whole(void **state)
+{
+    (void)state;
+    struct sable_rollouts_grid grid;
+    struct sable_rollouts_totals whole = {0}, sum = {0};
+    struct sable_rollouts_chunk chunk[CHUNKS];
+    assert_true(make_grid(HEIGHT, WIDTH, &grid));
+    sable_rollouts_play_grid(&grid, &all, &whole, chunk);
+    for (int rank = 0; rank < 3; rank++) {
+        struct sable_rollouts_share share = all;
+        struct sable_rollouts_totals part = {0};
+        share.first = rank, share.stride = 3, share.count = (CHUNKS - rank + 2) / 3;
+        sable_rollouts_play_grid(&grid, &share, &part, chunk);
+        for (int i = 0; i < SABLE_TOTALS_WORDS; i++)
+            ((int64_t *)&sum)[i] += ((const int64_t *)&part)[i];
+    }
+    sable_rollouts_totals_carry(&sum);
+    assert_memory_equal(&sum, &whole, sizeof sum);
+    sable_rollouts_grid_free(&grid);
+}
+
+/* The chance of each outcome, read back from a row, is the one asked for, to the row's resolution. */
+static void alias_rows_hold_the_probabilities_they_were_made_of(void **state)
+{
+    (void)state;
+    int64_t states = 4;
+    double start[4] = {0.1, 0, 0.7, 0.2};
+    struct sable_rollouts_rows rows;
+    assert_true(sable_rollouts_rows_make(&states, random_walk, states, 3, 1, 8, start, &rows));
+    double chance[4] = {0};
+    for (int k = 0; k < 1 << rows.start_bits; k++) {
+        double first = rows.start[k].threshold * 0x1p-32;
+        chance[rows.start[k].next[0]] += first / (1 << rows.start_bits);
+        chance[rows.start[k].next[1]] += (1 - first) / (1 << rows.start_bits);
+    }
+    for (int s = 0; s < 4; s++)
+        assert_true(fabs(chance[s] - start[s]) <= 0x1p-31);
+    double ends = 0;
+    for (int k = 0; k < 1 << rows.bits; k++) {
+        const struct sable_rollouts_entry *entry = &rows.entry[(3 << rows.bits) + k];
+        double first = entry->threshold * 0x1p-32;
+        ends += ((entry->next[0] == SABLE_ROW_END) * first + (entry->next[1] == SABLE_ROW_END) * (1 - first)) /
+                (1 << rows.bits);
+    }
+    assert_true(fabs(ends - 0.5) <= 0x1p-31);
+    sable_rollouts_rows_free(&rows);
+}
+
+/* ---- What must come out ---- */
+
+/* A fair walk over five states that pays 1 at its right end: value k/6, variance v(1 − v), 5, 8, 9, 8, 5 steps. */
+static int64_t fair_walk(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
+{
+    (void)model;
+    outcome[0] = (struct sable_rollouts_outcome){0.5, 0, state - 1}; /* −1: the left end */
+    outcome[1] = (struct sable_rollouts_outcome){0.5, state == 4, state == 4 ? -1 : state + 1};
+    return 2;
+}
+
+static void expected_moments_are_those_known_by_hand(void **state)
+{
+    (void)state;
+    static const double steps[5] = {5, 8, 9, 8, 5};
+    struct sable_rollouts_expected e;
+    assert_true(sable_rollouts_expect(NULL, fair_walk, 5, 2, 1, 100000, &e));
+    for (int s = 0; s < 5; s++) {
+        double v = (s + 1) / 6.0;
+        assert_true(fabs(e.value[s] - v) < 1e-12 && fabs(e.square[s] - v) < 1e-12);
+        assert_true(fabs(e.length[s] - steps[s]) < 1e-10);
+    }
+    sable_rollouts_expected_free(&e);
+    assert_true(sable_rollouts_expect(NULL, fair_walk, 5, 2, 1, 1, &e)); /* one step only */
+    assert_true(e.value[4] == 0.5 && e.value[3] == 0 && e.length[2] == 1);
+    sable_rollouts_expected_free(&e);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(draws_are_the_published_ones),
+        cmocka_unit_test(each_lane_draws_for_its_own_counter),
+        cmocka_unit_test(sums_do_not_depend_on_order_or_grouping),
+        cmocka_unit_test(limbs_of_ranks_may_be_added_before_they_are_carried),
+        cmocka_unit_test(equal_values_have_variance_zero_however_large),
+        cmocka_unit_test(the_variance_is_that_of_a_known_sample),
+        cmocka_unit_test(grids_in_lanes_give_the_bits_of_the_textbook),
+        cmocka_unit_test(rows_in_lanes_give_the_bits_of_the_textbook),
+        cmocka_unit_test(shares_of_ranks_add_up_to_the_whole),
+        cmocka_unit_test(alias_rows_hold_the_probabilities_they_were_made_of),
+        cmocka_unit_test(expected_moments_are_those_known_by_hand),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
