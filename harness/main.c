@@ -8,6 +8,7 @@
 #include "info.h"
 #include "launch.h"
 #include "list.h"
+#include "rerun.h"
 #include "run.h"
 
 static const char usage[] =
@@ -17,9 +18,10 @@ static const char usage[] =
     "  info [--json]          build, MPI, topology, binding of every rank and thread\n"
     "  ceilings [-o FILE.h5]  this machine's limits: arithmetic, bandwidth, latency, MPI, HDF5\n"
     "  run WHAT... [OPTIONS]  measure workloads; WHAT is a family, family/workload, or all\n"
-    "  show FILE.h5 [--json]  a results file, readable\n\n"
-    "`sable run --help` lists the options, `sable run WORKLOAD --help` a workload's parameters. Start info, ceilings\n"
-    "and run by mpirun or srun to use several ranks; OMP_NUM_THREADS sets the threads of each.\n"
+    "  show FILE.h5 [--json]  a results file, readable\n"
+    "  rerun FILE.h5 [WHAT]   repeat the runs of a results file: are the answers the same to the bit?\n\n"
+    "`sable run --help` lists the options, `sable run WORKLOAD --help` a workload's parameters. Start info, ceilings,\n"
+    "run and rerun by mpirun or srun to use several ranks; OMP_NUM_THREADS sets the threads of each.\n"
     "Exit status: 0 good, 1 a wrong answer, 2 a bad command line or input, 3 the environment failed, 5 a bug.\n";
 
 /* The arguments as one line; owned by the caller, NULL if memory is short. */
@@ -77,6 +79,8 @@ static int with_mpi(int argc, char **argv, const struct sable_options *options, 
         code = sable_info(MPI_COMM_WORLD, threads, json, error);
     else if (strcmp(argv[0], "ceilings") == 0)
         code = sable_ceilings_command(options, threads, command_line, error);
+    else if (strcmp(argv[0], "rerun") == 0)
+        code = sable_rerun_command(options, threads, error);
     else
         code = sable_run_command(options, threads, command_line, error);
     return sable_agree(MPI_COMM_WORLD, error) ? error->code : code;
@@ -96,7 +100,7 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
             fprintf(out, "sable %s (%s)\n", SABLE_VERSION, SABLE_GIT_REVISION);
         return SABLE_OK;
     }
-    bool measures = strcmp(command, "run") == 0 || strcmp(command, "ceilings") == 0;
+    bool measures = strcmp(command, "run") == 0 || strcmp(command, "ceilings") == 0 || strcmp(command, "rerun") == 0;
     bool simple = strcmp(command, "list") == 0 || strcmp(command, "show") == 0 || strcmp(command, "info") == 0;
     if (strcmp(command, "help") == 0 || (!measures && asks_for_help(argc, argv))) {
         if (out)
@@ -104,7 +108,7 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
         return SABLE_OK;
     }
     if (!measures && !simple)
-        return sable_fail(error, SABLE_BAD_INPUT, "%s'%.80s'; commands are list, info, ceilings, run, show",
+        return sable_fail(error, SABLE_BAD_INPUT, "%s'%.80s'; commands are list, info, ceilings, run, show, rerun",
                           *command ? "unknown command " : "no command ", command);
     if (simple && parse_simple(argc, argv, strcmp(command, "show") == 0, &file, &json, error))
         return error->code;
@@ -115,9 +119,10 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
     if (measures && sable_options_parse(argc, argv, &options, error))
         return error->code;
     if (measures && options.help) {
-        if (out && options.whats == 0)
+        bool workloads = strcmp(command, "run") == 0 && options.whats > 0;
+        if (out && !workloads)
             sable_options_help(out, command);
-        for (int i = 0; out && i < options.whats; i++)
+        for (int i = 0; out && workloads && i < options.whats; i++)
             sable_list_help(out, options.what[i], error);
         return error->code;
     }

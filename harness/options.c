@@ -75,6 +75,14 @@ static const struct argp_option ceilings_options[] = {
     {0},
 };
 
+static const struct argp_option rerun_options[] = {
+    {"input", KEY_INPUT, "FILE", 0, "The input file, if it is no longer where the stored runs had it", 1},
+    {"json", KEY_JSON, NULL, 0, "JSON on standard output instead of lines", 1},
+    {"no-progress", KEY_NO_PROGRESS, NULL, 0, "No progress line on a terminal", 1},
+    {"help", KEY_HELP, NULL, 0, "This text", 2},
+    {0},
+};
+
 /* What the parser sees besides the options: where an unknown option is to be looked for. */
 struct parse {
     struct sable_options *options;
@@ -320,9 +328,21 @@ static const struct argp ceilings_argp = {ceilings_options,
                                           NULL,
                                           NULL};
 
+static const struct argp rerun_argp = {
+    rerun_options,
+    parse_option,
+    "FILE.h5 [WHAT...]",
+    "Repeats the runs of a results file, once each, verifies them, and compares their "
+    "digests with the stored ones.\vWHAT is a family or family/workload; without it all "
+    "are repeated. Runs whose bits depend on the layout need the same ranks and threads. "
+    "Exit status 1: an answer is wrong or not the stored one.",
+    NULL,
+    NULL,
+    NULL};
+
 static const struct argp *argp_of(const char *command)
 {
-    return strcmp(command, "run") == 0 ? &run_argp : &ceilings_argp;
+    return strcmp(command, "run") == 0 ? &run_argp : strcmp(command, "rerun") == 0 ? &rerun_argp : &ceilings_argp;
 }
 
 void sable_options_help(FILE *stream, const char *command)
@@ -359,7 +379,9 @@ int sable_options_parse(int argc, char **argv, struct sable_options *options, st
         return error->code;
     if (strcmp(command, "run") == 0 && options->whats == 0)
         return sable_fail(error, SABLE_BAD_INPUT, "run what? A family, family/workload, or all: see `sable list`");
-    if (strcmp(command, "run") != 0 && options->whats > 0)
+    if (strcmp(command, "rerun") == 0 && options->whats == 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "rerun what? A results file: see `sable rerun --help`");
+    if (strcmp(command, "ceilings") == 0 && options->whats > 0)
         return sable_fail(error, SABLE_BAD_INPUT, "sable %s takes no argument '%.80s'", command, options->what[0]);
     return SABLE_OK;
 }

@@ -32,7 +32,8 @@ struct sable_options {
     int rank_set[SABLE_MAX_RANK_SETS]; /* --ranks: the run is repeated on the first n ranks of the launch */
 };
 
-/* `argv[0]` is the command, "run" or "ceilings". Any mistake is SABLE_BAD_INPUT with one line. */
+/* `argv[0]` is the command: "run", "ceilings" or "rerun" (whose file is what[0]). Any mistake is SABLE_BAD_INPUT with
+ * one line. */
 int sable_options_parse(int argc, char **argv, struct sable_options *options, struct sable_error *error);
 
 void sable_options_help(FILE *stream, const char *command);

@@ -401,6 +401,7 @@ static herr_t put_identity(hid_t group, const struct sable_run *run)
                    sable_hdf5_put_integer(group, "ranks", run->ranks) < 0 ||
                    sable_hdf5_put_integer(group, "threads", run->threads) < 0 ||
                    sable_hdf5_put_text(group, "strategy", run->strategy) < 0 ||
+                   sable_hdf5_put_text(group, "input", run->input) < 0 ||
                    sable_hdf5_put_integer(group, "order", run->order) < 0
                ? -1
                : 0;

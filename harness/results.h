@@ -48,6 +48,7 @@ struct sable_run {
     uint64_t seed;
     int ranks, threads, warmups;
     char strategy[32]; /* the parameter `strategy`, or "" */
+    char input[1024];  /* --input as typed, or "" */
     char stopped[32];  /* why the repetitions ended: "interval", "max-time", "asked" */
     int64_t reps;
     int phases;

@@ -145,6 +145,7 @@ static struct sable_run expected_run(const struct session *s, const struct sable
     snprintf(run.name, sizeof run.name, "%s", item->workload->name);
     snprintf(run.variant, sizeof run.variant, "%s", item->variant[v]->name);
     snprintf(run.class_name, sizeof run.class_name, "%s", item->class_name);
+    snprintf(run.input, sizeof run.input, "%s", s->options->input ? s->options->input : "");
     snprintf(run.strategy, sizeof run.strategy, "%.31s", setting_text(item, "strategy"));
     return run;
 }

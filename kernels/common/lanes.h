@@ -23,6 +23,7 @@ enum { LANES = 4 };
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
+typedef uint32_t word_lanes __attribute__((vector_size(4 * LANES))); /* bit patterns: sums wrap */
 typedef float loose_lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 static inline lanes lanes_load(const float *from)
@@ -107,8 +108,8 @@ static inline lanes lanes_scale(lanes p, lanes k)
 #if defined(__AVX512F__)
     return _mm512_scalef_ps(p, k);
 #else
-    int_lanes whole = (int_lanes)(k + 0x1.8p23F) - 0x4b400000, half = whole >> 1, rest = whole - half;
-    return p * (lanes)((half + 127) << 23) * (lanes)((rest + 127) << 23);
+    int_lanes whole = (int_lanes)((word_lanes)(k + 0x1.8p23F) - 0x4b400000u), half = whole >> 1, rest = whole - half;
+    return p * (lanes)((word_lanes)(half + 127) << 23) * (lanes)((word_lanes)(rest + 127) << 23);
 #endif
 }
 
@@ -173,10 +174,10 @@ static inline lanes lanes_expm1(lanes x)
  */
 static inline lanes lanes_log1p_core(lanes x)
 {
-    int_lanes above = ((int_lanes)(x + 1) - 0x3f400000) & -0x800000;
-    lanes down = (lanes)(0x40800000 - above); /* 4 · 2^−e, a normal number for any e ≤ 127 */
+    word_lanes above = ((word_lanes)(x + 1) - 0x3f400000u) & 0xff800000u;
+    lanes down = (lanes)(0x40800000u - above); /* 4 · 2^−e, a normal number for any e ≤ 127 */
     lanes m = lanes_fma(x * 0.25F, down, lanes_fma(down, lanes_all(0.25F), lanes_all(-1)));
-    lanes e = __builtin_convertvector(above >> 23, lanes);
+    lanes e = __builtin_convertvector((int_lanes)above >> 23, lanes);
     lanes p = lanes_all(-0x1.6fe530p-5F);
     p = lanes_fma(p, m, lanes_all(0x1.abf622p-4F));
     p = lanes_fma(p, m, lanes_all(-0x1.0d8ff6p-3F));
@@ -231,12 +232,12 @@ static inline void lanes_sincos(lanes x, lanes *sine, lanes *cosine)
     lanes q = lanes_fma(lanes_all(0x1.99e868p-16F), s, lanes_all(-0x1.6c0c28p-10F));
     q = lanes_fma(q, s, lanes_all(0x1.55554ap-5F));
     q = lanes_fma(q * s, s, lanes_fma(s, lanes_all(-0.5F), lanes_all(1)));
-    int_lanes quadrant = (int_lanes)(k + 0x1.8p23F);
-    int_lanes odd = -(quadrant & 1);
-    int_lanes minus_sine = (quadrant & 2) << 30, minus_cosine = ((quadrant + 1) & 2) << 30;
+    word_lanes quadrant = (word_lanes)(k + 0x1.8p23F);
+    int_lanes odd = (int_lanes)(0 - (quadrant & 1));
+    word_lanes minus_sine = (quadrant & 2) << 30, minus_cosine = ((quadrant + 1) & 2) << 30;
     lanes wrong = lanes_select(inside == inside, lanes_all(0), inside);
-    *sine = (lanes)((int_lanes)lanes_select(odd, q, p) ^ minus_sine) + wrong;
-    *cosine = (lanes)((int_lanes)lanes_select(odd, p, q) ^ minus_cosine) + wrong;
+    *sine = (lanes)((word_lanes)lanes_select(odd, q, p) ^ minus_sine) + wrong;
+    *cosine = (lanes)((word_lanes)lanes_select(odd, p, q) ^ minus_cosine) + wrong;
     *sine = lanes_select(x == 0, x, *sine);
 }
 
