@@ -100,9 +100,9 @@ struct sable_mdp_facts {
 };
 
 struct sable_mdp_bound {
-    double shift;   /* to be added to T v */
-    double bound;   /* then ‖T v + shift − V*‖∞ ≤ bound, every rounding included; +∞ if a value is not finite. The loss
-                       of the policy that is greedy for v is at most 2·bound. */
+    double shift; /* to be added to T v */
+    double bound; /* then ‖T v + shift − V*‖∞ ≤ bound, every rounding included; +∞ if a value is not finite. The loss
+                     of the policy that is greedy for v is at most 2·bound. */
     bool exhausted; /* the change is of the size of its rounding: more sweeps won't help */
 };
 
