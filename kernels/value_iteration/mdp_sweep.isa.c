@@ -8,6 +8,9 @@
 #include "mdp_lanes.h"
 
 #include <math.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 enum { LANES = SABLE_MDP_LANES };
 
@@ -46,11 +49,28 @@ static void extent_end(const struct extent *extent, struct sable_mdp_change *cha
     }
 }
 
-/* q[l] of one chunk. */
-static inline void action_values(const struct sable_mdp *model, double gamma, int64_t chunk, const double *restrict v,
-                                 double *restrict q)
+#ifdef __AVX512F__
+/* Σ_j p·v of one chunk by hardware gathers, which compilers split into scalar loads for some processors: a third faster
+ * on Zen 4. The stream is asked for 2 KiB ahead, as gathers fill the queue that the hardware prefetcher would see. */
+static inline void expectations(const struct sable_mdp *model, int64_t chunk, const double *restrict v,
+                                double *restrict sum)
 {
-    double sum[LANES] = {0};
+    enum { AHEAD = 256 }; /* transitions */
+    __m512d total = _mm512_setzero_pd();
+    for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
+        _mm_prefetch((const char *)(model->probability + k + AHEAD), _MM_HINT_T0);
+        _mm_prefetch((const char *)(model->column + k + AHEAD), _MM_HINT_T0);
+        __m256i column = _mm256_loadu_si256((const __m256i *)(const void *)(model->column + k));
+        total = _mm512_fmadd_pd(_mm512_loadu_pd(model->probability + k), _mm512_i32gather_pd(column, v, 8), total);
+    }
+    _mm512_storeu_pd(sum, total);
+}
+#else
+static inline void expectations(const struct sable_mdp *model, int64_t chunk, const double *restrict v,
+                                double *restrict sum)
+{
+    for (int l = 0; l < LANES; l++)
+        sum[l] = 0;
     for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
         const double *restrict p = model->probability + k;
         const int32_t *restrict column = model->column + k;
@@ -58,6 +78,15 @@ static inline void action_values(const struct sable_mdp *model, double gamma, in
         for (int l = 0; l < LANES; l++)
             sum[l] = fma(p[l], v[column[l]], sum[l]);
     }
+}
+#endif
+
+/* q[l] of one chunk. */
+static inline void action_values(const struct sable_mdp *model, double gamma, int64_t chunk, const double *restrict v,
+                                 double *restrict q)
+{
+    double sum[LANES];
+    expectations(model, chunk, v, sum);
     const double *restrict r = model->reward + LANES * chunk;
     for (int l = 0; l < LANES; l++)
         q[l] = fma(gamma, sum[l], r[l]);

@@ -90,6 +90,29 @@ int64_t sable_mdp_improve(const struct sable_mdp *model, double gamma, const int
                           const double *v, double *next, int32_t *policy, struct sable_mdp *rows,
                           struct sable_mdp_change *change);
 
+/* ---- How good is the result ---- */
+
+/* What a bound must know of a model, over all ranks. */
+struct sable_mdp_facts {
+    double row_least, row_most; /* extent of Σ s' P(s' | s, a) over available rows; 0 if an episode can end at once */
+    double reward_most;         /* largest |r| of an available action */
+    int64_t longest;            /* transitions of the longest row */
+};
+
+struct sable_mdp_bound {
+    double shift; /* to be added to T v */
+    double bound; /* then ‖T v + shift − V*‖∞ ≤ bound, every rounding included; +∞ if a value is not finite. The loss
+                     of the policy that is greedy for v is at most 2·bound. */
+    bool exhausted; /* the change is of the size of its rounding: more sweeps won't help */
+};
+
+/* For a sweep next = T v with this change (over all states). `span`: the middle of MacQueen's and Porteus' bounds; else
+ * shift = 0. Needs γ·row_most < 1. */
+struct sable_mdp_bound sable_mdp_certify(const struct sable_mdp_facts *facts, double gamma,
+                                         struct sable_mdp_change change, bool span);
+/* Largest rounding error of one computed (T v)(s), |v| ≤ magnitude. */
+double sable_mdp_rounding(const struct sable_mdp_facts *facts, double gamma, double magnitude);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,199 @@
+/* Decision processes with stored transitions over ranks: what value_iteration/model, garnet, … share. A workload brings
+ * a `struct mdp_source`, the rows of its model; this layer partitions the states, builds storage and halo lists, solves
+ * to a proven bound, verifies and stores. Mathematics and parallel scheme: docs/value_iteration_mdp.md.
+ *
+ * States are cut into contiguous ranges, in units of MDP_BLOCK. A vector of values holds a rank's own states first,
+ * padded to whole lanes, then its ghosts: the states of other ranks that its rows lead to, ascending. */
+#ifndef VALUE_ITERATION_MDP_H
+#define VALUE_ITERATION_MDP_H
+
+#include "driver.h"
+#include "sable_mdp.h"
+
+enum { MDP_BLOCK = 64 }; /* states: unit of the partition, and of sums with fixed bits */
+
+enum mdp_phase { MDP_PHASE_COMPUTE, MDP_PHASE_HALO, MDP_PHASE_REDUCE };
+enum mdp_fault { MDP_FAULT_STALE_HALO = 1, MDP_FAULT_LOST_ROWS, MDP_FAULT_GAMMA, MDP_FAULT_FLIP_BIT, MDP_FAULT_NAN };
+enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY };
+enum mdp_start { MDP_START_ZERO, MDP_START_LOW, MDP_START_HIGH };
+
+extern const char *const mdp_phases[];
+extern const struct sable_fault mdp_faults[];
+extern const struct sable_field mdp_outputs[];
+extern const char *const mdp_methods[], *const mdp_stops[], *const mdp_starts[];
+
+/* Parameters that every workload of this layer has: the first member of its own params struct. */
+struct mdp_params {
+    double tol, forcing;
+    int method, stop, start; /* stop: 0 span, 1 residual */
+    int64_t inner, restart, max_sweeps;
+};
+
+#define MDP_PARAM(field) offsetof(struct mdp_params, field)
+#define MDP_PARAMETERS                                                                                                 \
+    {"tol", SABLE_REAL, MDP_PARAM(tol), "", 0, 1e9, 0, 0, NULL, "1e-6", "guaranteed bound of max |V - V*|"},           \
+        {"method",                                                                                                     \
+         SABLE_CHOICE,                                                                                                 \
+         MDP_PARAM(method),                                                                                            \
+         "",                                                                                                           \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         mdp_methods,                                                                                                  \
+         "mpi",                                                                                                        \
+         "vi: value iteration; mpi: modified policy iteration; ipi: inexact policy iteration, GMRES; pi: policy "      \
+         "iteration"},                                                                                                 \
+        {"stop",                                                                                                       \
+         SABLE_CHOICE,                                                                                                 \
+         MDP_PARAM(stop),                                                                                              \
+         "",                                                                                                           \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         mdp_stops,                                                                                                    \
+         "span",                                                                                                       \
+         "which bound: MacQueen-Porteus, or residual"},                                                                \
+        {"start",                                                                                                      \
+         SABLE_CHOICE,                                                                                                 \
+         MDP_PARAM(start),                                                                                             \
+         "",                                                                                                           \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         mdp_starts,                                                                                                   \
+         "zero",                                                                                                       \
+         "V before the first sweep: 0, or the least or largest value that the rewards allow"},                         \
+        {"inner",                                                                                                      \
+         SABLE_INT,                                                                                                    \
+         MDP_PARAM(inner),                                                                                             \
+         "",                                                                                                           \
+         0,                                                                                                            \
+         1e6,                                                                                                          \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         NULL,                                                                                                         \
+         "10",                                                                                                         \
+         "mpi: sweeps of evaluation after each improvement, at most"},                                                 \
+        {"forcing",                                                                                                    \
+         SABLE_REAL,                                                                                                   \
+         MDP_PARAM(forcing),                                                                                           \
+         "",                                                                                                           \
+         1e-12,                                                                                                        \
+         1,                                                                                                            \
+         0,                                                                                                            \
+         0,                                                                                                            \
+         NULL,                                                                                                         \
+         "0.1",                                                                                                        \
+         "mpi, ipi: evaluation stops when its residual has fallen to this share"},                                     \
+        {"restart", SABLE_INT, MDP_PARAM(restart), "", 1, 1000, 0, 0, NULL, "30", "ipi, pi: GMRES vectors"},           \
+    {                                                                                                                  \
+        "max_sweeps", SABLE_INT, MDP_PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "1000000",                            \
+            "give up (FAIL) after so many sweeps and products"                                                         \
+    }
+
+/* ---- The model ---- */
+
+struct mdp_source {
+    int64_t states, actions;
+    int64_t longest; /* transitions of the longest row */
+    double gamma;
+    bool minimise; /* rewards are costs: they are negated on the way in, values on the way out */
+    const void *self;
+    /* Row (state, action) for a state of this rank: reward, global successors, probabilities (`longest` elements each).
+     * An unavailable action has reward −∞ and length 0. Threads call it at the same time. Returns the length. */
+    int64_t (*row)(const void *self, int64_t state, int64_t action, double *reward, int64_t *column,
+                   double *probability);
+};
+
+struct mdp_part {
+    int64_t first, count; /* this rank's states */
+};
+
+struct mdp_part mdp_part_of(int64_t states, int rank, int ranks);
+int mdp_owner_of(int64_t states, int ranks, int64_t state);
+
+struct mdp_halo; /* value_iteration_mdp_halo.c */
+
+struct mdp_rank {
+    struct mdp_params params;
+    const struct mdp_source *source;
+    struct mdp_part part;
+    bool reference; /* textbook sweeps over compressed rows; else states in SIMD lanes */
+    double gamma;
+    struct sable_mdp_facts facts;
+    double reward_low, reward_high; /* extent of the available rewards, over all ranks */
+    struct sable_mdp model, rows;   /* rows: of the policy */
+    struct sable_mdp_csr csr;
+    double *no_reward;    /* zeros as long as the rewards of what evaluates; ipi, pi */
+    int64_t transitions;  /* stored on this rank, padding included … */
+    int64_t entries;      /* … and without */
+    int64_t evaluated;    /* of one policy */
+    int64_t padded;       /* own states in whole lanes: ghosts begin there */
+    int64_t ghosts;       /* states of other ranks that rows lead to … */
+    int64_t *ghost;       /* … ascending */
+    int32_t *list;        /* blocks of eight states without ghosts, then those with */
+    int64_t inner, outer; /* how many of each */
+    struct mdp_halo *halo;
+    double *value[2];
+    int32_t *policy;
+    double **krylov; /* restart + 1 vectors of `padded`; ipi, pi */
+    double *scratch; /* a block sum per MDP_BLOCK states */
+    /* Of the last run. */
+    double *v; /* one of `value` */
+    double bound;
+    int64_t exchanges, sweeps, evaluations, products, vectors; /* vectors: passes over one vector in GMRES */
+    double halo_bytes, halo_messages;                          /* of one exchange */
+};
+
+/* Bytes of a rank, predicted: `row` transitions a row, so many ghosts. */
+double mdp_memory(const struct mdp_params *params, const struct mdp_source *source, struct mdp_part part, double row,
+                  double ghosts);
+
+/* Collective. Builds all of `rank`, freed by mdp_free() in any case. */
+int mdp_build(const struct mdp_params *params, const struct mdp_source *source, struct sable_context *context,
+              struct mdp_rank *rank, struct sable_error *error);
+void mdp_free(struct mdp_rank *rank);
+
+/* Index in a vector of values of a state that is owned or a ghost; −1 if it is neither. */
+int64_t mdp_local(const struct mdp_rank *rank, int64_t state);
+
+/* ---- Exchange ---- */
+
+/* Collective. Makes the lists of what each rank sends from every rank's ghosts. */
+int mdp_halo_create(MPI_Comm comm, struct mdp_rank *rank, struct sable_error *error);
+void mdp_halo_free(struct mdp_halo *halo);
+/* Sends the values that others need of v, one of rank->value; its ghosts are valid after finish. */
+int mdp_halo_start(struct mdp_rank *rank, struct sable_context *context, const double *v, struct sable_error *error);
+int mdp_halo_finish(struct mdp_rank *rank, const double *v, struct sable_error *error);
+
+/* ---- Solving ---- */
+
+enum mdp_step {
+    MDP_SWEEP,    /* next = T v */
+    MDP_IMPROVE,  /* the same, and the greedy policy and its rows */
+    MDP_EVALUATE, /* next = r_π + γ P_π v */
+    MDP_PRODUCT   /* next = γ P_π v */
+};
+
+/* Collective. One step over all states, the exchange of v overlapped; `change` is this rank's. */
+int mdp_apply(struct mdp_rank *rank, struct sable_context *context, enum mdp_step step, double *v, double *next,
+              struct sable_mdp_change *change, struct sable_error *error);
+/* Collective. GMRES on (I − γ P_π) x = r_π from x = value[*now]; leaves x in value[*now]. */
+int mdp_gmres(struct mdp_rank *rank, struct sable_context *context, double forcing, int64_t most, int *now,
+              struct sable_error *error);
+
+void mdp_start(struct mdp_rank *rank);
+int mdp_solve(struct mdp_rank *rank, struct sable_context *context, struct sable_error *error);
+
+/* ---- The workload's functions over a built rank ---- */
+
+void mdp_work(const struct mdp_rank *rank, struct sable_work *work);
+int mdp_verify(struct mdp_rank *rank, struct sable_context *context, struct sable_checks *checks,
+               struct sable_error *error);
+int mdp_output(const struct mdp_rank *rank, struct sable_context *context, struct sable_sink *sink,
+               struct sable_error *error);
+
+#endif

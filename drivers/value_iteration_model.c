@@ -1,0 +1,190 @@
+/* value_iteration/model: anyone's decision process, from a file in the sable-mdp format (`--input`), solved to a proven
+ * bound. Without --input a class solves one of the models in data/. Mathematics, work model, parallel scheme:
+ * docs/value_iteration_mdp.md. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "value_iteration_mdp_input.h"
+
+struct model_params {
+    struct mdp_params mdp;
+    char file[SABLE_TEXT_SIZE];
+};
+
+static const struct sable_param parameters[] = {
+    {"file", SABLE_TEXT, offsetof(struct model_params, file), "", 0, 0, 0, 0, NULL, "taxi.h5",
+     "model of sable's own data that is solved without --input"},
+    MDP_PARAMETERS,
+    {0},
+};
+
+/* Real models of fixed size: what grows to clusters is value_iteration/garnet. */
+static const struct sable_class classes[] = {
+    {"T", "file=taxi.h5 tol=1e-9"}, {"S", "file=jacks_car_rental.h5 tol=1e-9"}, {0}};
+static const struct sable_field inputs[] = {
+    {"indptr", "[states·actions + 1] int64", "first transition of each row s·A + a"},
+    {"indices", "[transitions] int32/int64", "successors"},
+    {"probs", "[transitions]", "probabilities; rows sum to 1 within 1e-9"},
+    {"rewards", "[states, actions]", "-inf marks an unavailable action"},
+    {"transition_rewards", "[transitions]", "added to `rewards`, or instead (then with an attribute `actions`)"},
+    {"transition_terminal", "[transitions] uint8", "1: the episode ends (optional)"},
+    {"terminal", "[states] uint8", "1: nothing follows, value 0 (optional)"},
+    {"format, gamma, sense", "attributes of /", "\"sable-mdp\", discount in [0, 1), \"max\" (default) or \"min\""},
+    {0},
+};
+static const struct sable_field outputs[] = {
+    {"v", "[states]", "value of each state (--keep full)"},
+    {"policy", "[states] int32", "greedy action of each state (--keep full)"},
+    {"q", "[states, actions]", "value of each action, -inf where unavailable (--keep full)"},
+    {"bound", "[1]", "guaranteed bound of max |V - V*|; the policy loses at most twice that"},
+    {"sweeps", "[3]", "Bellman sweeps, sweeps of evaluation, products of GMRES"},
+    {0},
+};
+
+struct model_state {
+    struct model_params params;
+    struct mdp_file file;
+    struct mdp_source source;
+    struct mdp_rank rank;
+};
+
+/* The size of a file is known in setup only, which refuses what doesn't fit. */
+static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
+{
+    const struct model_params *p = params;
+    const struct model_state *s = state;
+    (void)layout;
+    *work = (struct sable_work){0};
+    if (!s)
+        return;
+    const double rows = (double)s->file.part.count * (double)s->file.actions;
+    work->memory = mdp_memory(&p->mdp, &s->source, s->file.part, rows > 0 ? (double)s->rank.transitions / rows : 0,
+                              (double)s->rank.ghosts) +
+                   16 * (double)s->rank.entries + 16 * rows;
+    mdp_work(&s->rank, work);
+}
+
+static void free_state(void *state)
+{
+    struct model_state *s = state;
+    mdp_free(&s->rank);
+    mdp_file_free(&s->file);
+    free(s);
+}
+
+static int read_model(struct model_state *s, struct sable_context *context, struct sable_error *error)
+{
+    if (context->input)
+        return mdp_file_read(context->input, context, &s->file, &s->source, error);
+    char path[1024];
+    struct sable_input *input = NULL;
+    if (strchr(s->params.file, '/'))
+        sable_fail(error, SABLE_BAD_INPUT, "file=%s is not the name of a model in data/: give paths to --input",
+                   s->params.file);
+    else if (!sable_data_path(s->params.file, path, sizeof path, error))
+        sable_input_open(path, &input, error);
+    if (!sable_agree(context->comm, error))
+        mdp_file_read(input, context, &s->file, &s->source, error);
+    sable_input_close(input);
+    return error->code;
+}
+
+static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
+{
+    struct model_state *s = calloc(1, sizeof *s);
+    if (!s)
+        sable_fail(error, SABLE_ENVIRONMENT, "value_iteration/model: out of memory");
+    *state = s;
+    if (sable_agree(context->comm, error))
+        return error->code;
+    s->params = *(const struct model_params *)params;
+    if (read_model(s, context, error))
+        return error->code;
+    return mdp_build(&s->params.mdp, &s->source, context, &s->rank, error);
+}
+
+static int reset(void *state, struct sable_context *context, struct sable_error *error)
+{
+    (void)context, (void)error;
+    mdp_start(&((struct model_state *)state)->rank);
+    return SABLE_OK;
+}
+
+static int run(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return mdp_solve(&((struct model_state *)state)->rank, context, error);
+}
+
+static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
+{
+    return mdp_verify(&((struct model_state *)state)->rank, context, checks, error);
+}
+
+/* q of the result, whose ghosts verification has filled in, or are filled in here. */
+static int put_q(struct model_state *s, struct sable_context *context, struct sable_sink *sink,
+                 struct sable_error *error)
+{
+    const int64_t rows = s->file.part.count * s->file.actions;
+    double *q = malloc(((size_t)rows + 1) * sizeof *q);
+    if (!q)
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the values of %lld actions", (long long)rows);
+    if (!sable_agree(context->comm, error) && !mdp_halo_start(&s->rank, context, s->rank.v, error) &&
+        !mdp_halo_finish(&s->rank, s->rank.v, error)) {
+        const double sign = s->source.minimise ? -1 : 1;
+        for (int64_t i = 0; i < rows; i++) {
+            double sum = 0;
+            for (int64_t k = s->file.start[i]; k < s->file.start[i + 1]; k++)
+                sum += s->file.probability[k] * s->rank.v[mdp_local(&s->rank, s->file.column[k])];
+            q[i] = s->file.reward[i] + s->source.gamma * (sign * sum);
+        }
+        struct sable_array array = {.name = "q",
+                                    .unit = "",
+                                    .help = "value of each action, -inf where unavailable",
+                                    .keep = SABLE_KEEP_FULL,
+                                    .type = SABLE_F64,
+                                    .dims = 2,
+                                    .global = {s->file.states, s->file.actions},
+                                    .offset = {s->file.part.first, 0},
+                                    .count = {s->file.part.count, s->file.actions},
+                                    .labels = {"state", "action"},
+                                    .data = q};
+        sable_put(sink, &array, error);
+    }
+    free(q);
+    return error->code;
+}
+
+static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
+{
+    if (mdp_output(&((struct model_state *)state)->rank, context, sink, error))
+        return error->code;
+    return put_q(state, context, sink, error);
+}
+
+static const struct sable_variant variants[] = {
+    {"reference", "the textbook's loops over compressed rows, one thread a rank", run},
+    {"sable", "eight states in SIMD lanes, all threads, overlapped halos; the same bits", run},
+    {0},
+};
+
+const struct sable_workload sable_value_iteration_model = {
+    .name = "value_iteration/model",
+    .summary = "a decision process from a file, solved to a guaranteed bound",
+    .source = "Puterman, Markov Decision Processes (1994); Gargiani et al., inexact policy iteration (2024)",
+    .fom = {"transitions", "Gtransition/s", 1e9},
+    .params_size = sizeof(struct model_params),
+    .params = parameters,
+    .classes = classes,
+    .variants = variants,
+    .phases = mdp_phases,
+    .faults = mdp_faults,
+    .inputs = inputs,
+    .outputs = outputs,
+    .layout_invariant = true,
+    .work = work,
+    .setup = setup,
+    .reset = reset,
+    .verify = verify,
+    .output = output,
+    .free = free_state,
+};

@@ -1,0 +1,179 @@
+"""value_iteration over stored transitions: golden models solved elsewhere, exact solves of the greedy policy, refusals."""
+
+import math
+import shutil
+
+import h5py
+import numpy
+import pytest
+
+from conftest import SOURCE
+from launcher import ONCE, failed_with
+
+CASES = sorted((SOURCE / "tests/cases/value_iteration").glob("*.h5"))
+MODEL = "value_iteration/model"
+METHODS = ["vi", "mpi", "ipi", "pi"]
+# γ = 0.9999 there: roundings of rewards up to 1 reach 1e-9 only with values of size 1.
+TOLERANCE = 1e-9
+
+
+def solve(run, tmp_path, path, *settings, ranks=None, variant="sable"):
+    told = run("run", MODEL, *ONCE, "--keep", "full", "-V", variant, "-i", path, "-o", "out.h5", "--force",
+               "-s", f"tol={TOLERANCE}", *settings, ranks=ranks)  # fmt: skip
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        group = file[f"runs/{MODEL}/{variant}"]
+        return {name: data[()] for name, data in group["outputs"].items()} | {"digest": group.attrs["digest"]}
+
+
+def close(found, expected, tolerance):
+    same = numpy.isneginf(found) & numpy.isneginf(expected)
+    return bool((same | (numpy.abs(numpy.where(same, 0, found) - numpy.where(same, 0, expected)) <= tolerance)).all())
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_golden_models_have_their_values_and_policies(run, tmp_path, case, method):
+    found = solve(run, tmp_path, case, "-s", f"method={method}")
+    with h5py.File(case) as file:
+        v, q, sense = file["v_star"][()], file["q_star"][()], file.attrs["sense"]
+    assert close(found["v"], v, 1e-8)
+    assert close(found["q"], q, 1e-8)
+    best = q.min(axis=1) if sense == "min" else q.max(axis=1)
+    chosen = q[numpy.arange(len(q)), found["policy"]]
+    assert (numpy.abs(chosen - best) <= 1e-8 * (1 + numpy.abs(best))).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_the_same_bits_on_any_ranks_and_in_both_variants(run, tmp_path, method):
+    case = SOURCE / "tests/cases/value_iteration/garnet_local_2000_3_5.h5"
+    setting = ("-s", f"method={method}")
+    digests = {solve(run, tmp_path, case, *setting, ranks=n, variant=v)["digest"]
+               for n, v in [(None, "sable"), (None, "reference"), (3, "sable"), (5, "reference")]}  # fmt: skip
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("name", ["frozenlake4x4", "frozenlake8x8", "taxi", "jacks_car_rental", "gambler"])
+def test_the_models_in_data_agree_with_a_direct_solve_of_the_greedy_policy(run, tmp_path, name):
+    path = SOURCE / f"data/{name}.h5"
+    found = solve(run, tmp_path, path, ranks=2)
+    with h5py.File(path) as file:
+        gamma, rewards, indptr = file.attrs["gamma"], file["rewards"][()], file["indptr"][()]
+        indices, probs = file["indices"][()], file["probs"][()].copy()
+        if "transition_terminal" in file:
+            probs[file["transition_terminal"][()] == 1] = 0
+    states, actions = rewards.shape
+    matrix = numpy.eye(states)
+    for s, a in enumerate(found["policy"]):
+        row = slice(*indptr[s * actions + a : s * actions + a + 2])
+        numpy.subtract.at(matrix[s], indices[row], gamma * probs[row])
+    exact = numpy.linalg.solve(matrix, rewards[numpy.arange(states), found["policy"]])
+    # The policy loses at most twice the bound, and V is within it.
+    assert numpy.abs(found["v"] - exact).max() <= 3 * TOLERANCE
+    assert found["bound"][0] <= TOLERANCE
+
+
+def test_golden_cases_of_the_same_name_hold_the_models_in_data(run, tmp_path):
+    """Two recipes, one model: the frozen lakes."""
+    for name in ("frozenlake4x4", "frozenlake8x8"):
+        found = solve(run, tmp_path, SOURCE / f"data/{name}.h5")
+        with h5py.File(SOURCE / f"tests/cases/value_iteration/{name}.h5") as file:
+            assert close(found["v"], file["v_star"][()], 1e-8)
+
+
+def test_ends_and_rewards_of_transitions_count(run, tmp_path):
+    """State 0: toss for 3 and the end, or for 1 and another try; V = (3 + 1 + γV)/2. State 1 is terminal."""
+    with h5py.File(tmp_path / "toss.h5", "w") as file:
+        file.attrs.update({"format": "sable-mdp", "gamma": 0.5, "actions": 1})
+        file["indptr"], file["indices"], file["probs"] = [0, 2, 3], [1, 0, 1], [0.5, 0.5, 1.0]
+        file["transition_rewards"] = [3.0, 1.0, 100.0]
+        file["transition_terminal"] = numpy.array([1, 0, 0], "u1")
+        file["terminal"] = numpy.array([0, 1], "u1")
+    found = solve(run, tmp_path, "toss.h5")
+    assert numpy.abs(found["v"] - [2 / 0.75, 0]).max() <= TOLERANCE
+
+
+def set_value(dataset, index, value):
+    def change(file):
+        file[dataset][index] = value
+
+    return change
+
+
+def set_attribute(name, value):
+    def change(file):
+        file.attrs[name] = value
+
+    return change
+
+
+def remove(name):
+    def change(file):
+        del file[name]
+
+    return change
+
+
+REFUSED = {
+    "gamma_of_one": (set_attribute("gamma", 1.0), "gamma"),
+    "gamma_nan": (set_attribute("gamma", math.nan), "gamma"),
+    "another_format": (set_attribute("format", "other"), "sable-mdp"),
+    "another_sense": (set_attribute("sense", "most"), "sense"),
+    "a_row_that_does_not_sum_to_one": (set_value("probs", 7, 0.4), "sums to"),
+    "a_negative_probability": (set_value("probs", 7, -0.1), "probability"),
+    "a_probability_that_is_nan": (set_value("probs", 7, math.nan), "probability"),
+    "a_successor_out_of_range": (set_value("indices", 5, 50), "state 50 of 50"),
+    "a_negative_successor": (set_value("indices", 5, -1), "state -1"),
+    "a_reward_that_is_nan": (set_value("rewards", (3, 1), math.nan), "state 3, action 1"),
+    "an_infinite_reward": (set_value("rewards", (3, 1), math.inf), "state 3, action 1"),
+    "a_state_without_actions": (set_value("rewards", (3, slice(None)), -math.inf), "state 3"),
+    "indptr_that_goes_back": (set_value("indptr", 5, 10**12), "indptr[5]"),
+    "indptr_that_ends_early": (set_value("indptr", 100, 149), "indptr"),
+    "no_probs": (remove("probs"), "probs"),
+    "no_rewards": (remove("rewards"), "rewards"),
+}
+
+
+ON_THREE_RANKS = ["gamma_of_one", "a_row_that_does_not_sum_to_one", "no_rewards"]
+
+
+@pytest.mark.parametrize("what, ranks", [*((what, None) for what in REFUSED), *((what, 3) for what in ON_THREE_RANKS)])
+def test_a_file_that_is_no_model_is_refused_in_one_line(run, tmp_path, what, ranks):
+    change, word = REFUSED[what]
+    shutil.copy(SOURCE / "tests/cases/value_iteration/forest_50.h5", tmp_path / "bad.h5")
+    with h5py.File(tmp_path / "bad.h5", "r+") as file:
+        change(file)
+    failed_with(run("run", MODEL, *ONCE, "-i", "bad.h5", ranks=ranks), 2, "bad.h5", word, alone=ranks is None)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "bad.h5" and not path.is_dir()] == []
+
+
+def test_a_tolerance_that_double_precision_cannot_prove_is_refused(run):
+    case = SOURCE / "tests/cases/value_iteration/gambler_p0.4.h5"
+    failed_with(run("run", MODEL, *ONCE, "-i", case, "-s", "tol=1e-14"), 2, "tol=1e-14", "at least")
+    failed_with(run("run", "value_iteration/garnet", *ONCE, "-c", "T", "-s", "tol=1e-18"), 2, "tol=1e-18", "at least")
+
+
+def test_a_name_of_a_model_is_no_path(run):
+    failed_with(run("run", MODEL, *ONCE, "-s", "file=../data/taxi.h5"), 2, "file=")
+    failed_with(run("run", MODEL, *ONCE, "-s", "file=nosuch.h5"), 2, "nosuch.h5")
+
+
+@pytest.mark.parametrize("settings", ["branching=8 states=7", "branching=8 locality=3", "states=1000000000000000"])
+def test_a_garnet_that_cannot_be_is_refused(run, settings):
+    words = [word for setting in settings.split() for word in ("-s", setting)]
+    assert run("run", "value_iteration/garnet", *ONCE, *words).code in (2, 3)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 5])
+def test_messages_carry_the_needed_values_only(run, tmp_path, ranks):
+    """Successors within 40 states of a ring, so many rows that all are met: 40 values on either side of a rank."""
+    shape = ["states=1280", "locality=40", "actions=64", "branching=40", "method=vi", "gamma=0.9"]
+    settings = [word for setting in shape for word in ("-s", setting)]
+    told = run("run", "value_iteration/garnet", *ONCE, *settings, "-o", "out.h5", ranks=ranks)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        group = file["runs/value_iteration/garnet/sable"]
+        sent, sweeps = group["counters"]["bytes_sent"], int(group["outputs/sweeps"][0])
+    halo = 0 if ranks == 1 else 8 * 80 * sweeps
+    # A reduction of four numbers a sweep, but for one that only made the policy.
+    assert set((sent - halo).tolist()) <= {32 * sweeps, 32 * (sweeps - 1)}
