@@ -193,6 +193,26 @@ sable_rollouts_play_on_rows sable_rollouts_play_rows;
 sable_rollouts_play_on_grid sable_rollouts_reference_grid;
 sable_rollouts_play_on_rows sable_rollouts_reference_rows;
 
+/* ---- Prediction: the value of every state ---- */
+
+/* Of one state: the returns that followed its visits (the first of each episode, or every one), and those of the
+ * episodes that started there, which are i.i.d. also where episodes are cut. */
+struct sable_rollouts_values {
+    struct sable_exact_moments visits, starts;
+};
+enum { SABLE_VALUES_WORDS = sizeof(struct sable_rollouts_values) / sizeof(int64_t), SABLE_MAX_PREDICTED = 65536 };
+
+/* values[states − 1] += what the share's episodes gave (Sutton & Barto, §5.1); chunk[count]: Σ q (2 s + 1) over counted
+ * visits modulo 2⁶⁴, and the steps. rows->horizon ≤ SABLE_MAX_PREDICTED. `cut` counts the episodes that the horizon
+ * ended. False if memory is short. `predict` is by all threads, in lanes; both give the same bits. */
+typedef bool sable_rollouts_predictor(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                                      bool first_visits, struct sable_rollouts_values *values, int64_t *cut,
+                                      struct sable_rollouts_chunk *chunk);
+sable_rollouts_predictor sable_rollouts_predict;
+sable_rollouts_predictor sable_rollouts_reference_predict;
+/* Bytes that `predict` needs for itself. */
+double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int threads);
+
 /* A bulk draw of Philox4x32-10 in lanes: words[4][SABLE_DRAW_LANES] of the
  * counters (low[l], high[l], block[l], purpose). */
 enum { SABLE_DRAW_LANES = 32 };

@@ -1,9 +1,17 @@
 """rollouts against answers found elsewhere, and what its own verification must see."""
 
+import json
+import math
+
 import h5py
+import numpy
 import pytest
 
+from conftest import SOURCE
 from launcher import ONCE, failed_with
+
+CASES = SOURCE / "tests/cases/rollouts"
+GOLDEN = ["blackjack_stick20", "cliff_eps0.1", "frozenlake8x8_opt", "random_walk5", "sb_gridworld4x4", "zhao5x5_eps0.2"]
 
 
 def checks_of(run, tmp_path, *arguments, code=0, **options):
@@ -57,3 +65,141 @@ def test_both_storages_of_a_map_give_the_same_distribution(run):
 def test_impossible_settings_are_refused_in_one_line(run, settings, words):
     arguments = [word for setting in settings for word in ("-s", setting)]
     failed_with(run("run", "rollouts/steps", *ONCE, *arguments), 2, *words)
+
+
+# ---- prediction: models with exact values and variances found elsewhere ----
+
+
+def golden(name):
+    return json.loads((CASES / f"{name}.json").read_text())
+
+
+def write_mdp(path, case, **replaced):
+    """A golden case as an sable-mdp file."""
+    n, actions, model = case["n_states"], case["n_actions"], case["model"]
+    row = numpy.array(model["s"]) * actions + numpy.array(model["a"])
+    order = numpy.argsort(row, kind="stable")
+    terminal = numpy.zeros(n, "u1")
+    terminal[case["terminal"]] = 1
+    data = {
+        "indptr": numpy.concatenate([[0], numpy.cumsum(numpy.bincount(row, minlength=n * actions))]).astype("i8"),
+        "indices": numpy.array(model["sp"], "i4")[order],
+        "probs": numpy.array(model["p"])[order],
+        "transition_rewards": numpy.array(model["r"], float)[order],
+        "transition_terminal": numpy.array(model["done"], "u1")[order],
+        "terminal": terminal,
+        "policy": numpy.array(case["policy"]),
+        "start": numpy.array(case["start"]),
+    }
+    attributes = {"format": "sable-mdp", "gamma": case["gamma"], "horizon": case["horizon"] or 4096}
+    for key, value in replaced.items():
+        (attributes if key in attributes else data)[key] = value
+    with h5py.File(path, "w") as file:
+        file.attrs.update(attributes)
+        for key, value in data.items():
+            if value is not None:
+                file[key] = value
+
+
+def predict(run, tmp_path, case, *settings, **options):
+    write_mdp(tmp_path / "model.h5", case)
+    told = run(*["run", "rollouts/prediction", *ONCE, "-i", "model.h5", "-o", "out.h5", "--force"], *settings, **options)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        return {name: data[()] for name, data in file["runs/rollouts/prediction/sable/outputs"].items()}
+
+
+def assert_agrees(mean, count, value, variance):
+    """|z| ≤ 5 where a return varies, equality where it does not."""
+    value, variance = numpy.array(value), numpy.array(variance)
+    certain = variance <= 1e-12
+    tested = (count >= 1000) & ~certain
+    z = (mean - value)[tested] / numpy.sqrt(variance[tested] / count[tested])
+    assert numpy.abs(z).max(initial=0) <= 5
+    played = certain & (count > 0)
+    numpy.testing.assert_allclose(mean[played], value[played], rtol=1e-12, atol=2**-25)
+    return int(tested.sum())
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_start_returns_have_the_exact_values_of_the_golden_cases(run, tmp_path, name, ranks):
+    case = golden(name)
+    found = predict(run, tmp_path, case, "-s", "episodes=400000", "-s", "starts=each", ranks=ranks)
+    expected = case["expected"]
+    live = numpy.setdiff1d(numpy.arange(case["n_states"]), case["terminal"])
+    tested = assert_agrees(found["start_mean"], found["start_count"], expected["value"], expected["variance"])
+    assert found["start_count"][live].min() >= 1000 and tested >= 0.9 * len(live)
+    # The pooled sample variance is known least where it comes from rare events: 800 falls off the cliff give it a
+    # standard error of 1/sqrt(800) = 3.5 %, five of which are 18 %.
+    counts = found["start_count"][live]
+    pooled = (found["start_error"][live] ** 2 * counts * counts).sum() / counts.sum()
+    exact = (numpy.array(expected["variance"])[live] * counts).sum() / counts.sum()
+    assert abs(pooled / exact - 1) <= 0.18
+
+
+@pytest.mark.parametrize("name", [name for name in GOLDEN if not golden(name)["horizon"]])
+def test_first_visits_are_unbiased_and_every_visit_is_consistent(run, tmp_path, name):
+    case = golden(name)
+    expected = case["expected"]
+    first = predict(run, tmp_path, case, "-s", "episodes=200000")
+    assert first["cut"][0] == 0
+    assert assert_agrees(first["mean"], first["count"], expected["value"], expected["variance"]) > 0
+    every = predict(run, tmp_path, case, "-s", "episodes=200000", "-s", "visits=every")
+    revisits = name != "blackjack_stick20"  # a hand only grows: no state comes twice
+    assert (every["count"] >= first["count"]).all()
+    assert (every["count"].sum() > first["count"].sum()) == revisits
+    seen = every["count"] > 10000
+    numpy.testing.assert_allclose(every["mean"][seen], numpy.array(expected["value"])[seen], rtol=0.05, atol=0.05)
+
+
+def test_the_mean_over_starts_is_the_published_one(run, tmp_path):
+    case = golden("cliff_eps0.1")
+    found = predict(run, tmp_path, case, "-s", "episodes=300000")
+    start = int(numpy.argmax(case["start"]))
+    assert found["start_count"][start] == 300000
+    z = (found["start_mean"][start] - case["expected"]["start_return_mean"]) / found["start_error"][start]
+    assert abs(z) <= 5
+
+
+def test_a_model_with_state_rewards_and_a_default_policy_is_read(run, tmp_path):
+    """Two states, two actions, the second unavailable in state 1: 1 + γ 2 or 3, half each."""
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs.update(format="sable-mdp", gamma=0.5)
+        file["indptr"], file["indices"], file["probs"] = [0, 1, 2, 3, 3], [1, 2, 2], [1.0, 1.0, 1.0]
+        file["rewards"] = [[1, 3], [2, -math.inf]]
+        file["terminal"] = numpy.array([0, 0], "u1")
+    told = run("run", "rollouts/prediction", *ONCE, "-i", "m.h5", "-s", "episodes=9000")
+    failed_with(told, 2, "indices[1] = 2")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        file["indices"][...] = [1, 0, 0]
+        file["transition_terminal"] = numpy.array([0, 1, 1], "u1")
+    told = run("run", "rollouts/prediction", *ONCE, "-i", "m.h5", "-s", "episodes=9000", "-o", "out.h5")
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        found = {name: data[()] for name, data in file["runs/rollouts/prediction/sable/outputs"].items()}
+    assert (found["mean"][1], found["standard_error"][1]) == (2, 0)
+    assert abs(found["start_mean"][0] - 2.5) <= 5 * 0.5 / math.sqrt(found["start_count"][0])
+
+
+@pytest.mark.parametrize(
+    "replaced, words",
+    [
+        ({"format": "other"}, ["sable-mdp"]),
+        ({"gamma": 1.5}, ["gamma = 1.5"]),
+        ({"horizon": 2.5}, ["horizon = 2.5"]),
+        ({"probs": numpy.full(10, 0.4)}, ["state 1", "add up to 0.8"]),
+        ({"probs": numpy.array([2, -1] * 5, float)}, ["state 1", "nan"]),
+        ({"indices": numpy.full(10, 7)}, ["indices[0] = 7"]),
+        ({"indptr": numpy.array([0, 0, 4, 2, 6, 8, 10, 10])}, ["descends at row 2"]),
+        ({"indptr": numpy.array([0, 0, 2])}, ["indptr has 3 values"]),
+        ({"policy": numpy.full((7, 1), 0.5)}, ["policy of state 1"]),
+        ({"start": numpy.full(7, 1 / 7)}, ["start[0]", "terminal"]),
+        ({"transition_rewards": numpy.full(10, numpy.nan)}, ["reward of state 1"]),
+        ({"transition_rewards": numpy.full(10, 1e30)}, ["must stay below"]),
+        ({"policy": None}, ["policy"]),
+    ],
+)
+def test_a_bad_model_is_refused_in_one_line(run, tmp_path, replaced, words):
+    write_mdp(tmp_path / "bad.h5", golden("random_walk5"), **replaced)
+    failed_with(run("run", "rollouts/prediction", *ONCE, "-i", "bad.h5"), 2, *words)

@@ -236,6 +236,36 @@ static void shares_of_ranks_add_up_to_the_whole(void **state)
     sable_rollouts_grid_free(&grid);
 }
 
+static void predictions_in_lanes_give_the_bits_of_the_textbook(void **state)
+{
+    (void)state;
+    enum { STATES = 11 };
+    int64_t states = STATES;
+    double start[STATES] = {0, 0, 1, 0, 0.5, 0, 0, 0, 0, 2, 0};
+    for (int first_visits = 0; first_visits < 2; first_visits++)
+        for (uint32_t horizon = 5; horizon < 60; horizon += 18) { /* 5, 23, 41, 59: not multiples of a block */
+            struct sable_rollouts_rows rows;
+            struct sable_rollouts_values expected[STATES] = {0};
+            struct sable_rollouts_chunk expected_chunk[CHUNKS], chunk[CHUNKS];
+            int64_t expected_cut = 0;
+            assert_true(sable_rollouts_rows_make(&states, random_walk, states, 3, 0.9, horizon, start, &rows));
+            assert_true(
+                sable_rollouts_reference_predict(&rows, &all, first_visits, expected, &expected_cut, expected_chunk));
+            assert_true(expected_cut > 0 && expected_cut < EPISODES);
+            for (int level = 0; level < 4 && at_level(level); level++) {
+                struct sable_rollouts_values values[STATES] = {0};
+                int64_t cut = 0;
+                omp_set_num_threads(1 + level % 3);
+                assert_true(sable_rollouts_predict(&rows, &all, first_visits, values, &cut, chunk));
+                assert_memory_equal(values, expected, sizeof values);
+                assert_memory_equal(chunk, expected_chunk, sizeof chunk);
+                assert_int_equal(cut, expected_cut);
+            }
+            sable_rollouts_rows_free(&rows);
+        }
+    unsetenv("SABLE_ISA");
+}
+
 /* The chance of each outcome, read back from a row, is the one asked for, to the row's resolution. */
 static void alias_rows_hold_the_probabilities_they_were_made_of(void **state)
 {
@@ -302,6 +332,7 @@ int main(void)
         cmocka_unit_test(the_variance_is_that_of_a_known_sample),
         cmocka_unit_test(grids_in_lanes_give_the_bits_of_the_textbook),
         cmocka_unit_test(rows_in_lanes_give_the_bits_of_the_textbook),
+        cmocka_unit_test(predictions_in_lanes_give_the_bits_of_the_textbook),
         cmocka_unit_test(shares_of_ranks_add_up_to_the_whole),
         cmocka_unit_test(alias_rows_hold_the_probabilities_they_were_made_of),
         cmocka_unit_test(expected_moments_are_those_known_by_hand),

@@ -1,0 +1,220 @@
+/* Monte Carlo prediction. Going back from an episode's end,
+ *
+ *   G ← r_t + γ G,   values[s_t] += G   if this is a visit that counts   (Sutton & Barto 2018, §5.1)
+ *
+ * Lanes play (walk_lanes.isa.c) and leave a trace: which outcome each lane took in each step. When an episode ends, its
+ * column of the trace is read forwards, to mark first visits, and backwards, for the returns. A return is added to its
+ * state's tally as an integer: exact, in any order. Bound by these scattered updates, of one cache line a visit. Each
+ * thread has tallies of its own; they are added up in the end, each state by one thread. */
+#include "walk.h"
+
+#include <math.h>
+#include <string.h>
+#include <omp.h>
+
+#include "sable_array.h"
+#include "sable_random.h"
+
+struct state_tally {
+    struct sable_tally visits, starts;
+};
+
+/* What a thread works with. */
+struct predictor {
+    const struct sable_rollouts_rows *rows;
+    bool first_visits;
+    struct state_tally *tally; /* [states] */
+    int64_t *seen;             /* [states] the last episode that visited, as counted by `serial` */
+    int64_t serial, cut;
+    uint32_t *trace;      /* [blocks × STEPS × LANES] a ring; or [STEPS·blocks] of one episode */
+    int64_t blocks;       /* of an episode that reaches the horizon */
+    int64_t begun[LANES]; /* block of the ring's time in which the lane's episode began */
+    uint32_t *path;       /* [STEPS·blocks] outcomes of one episode; | COUNTS */
+};
+#define COUNTS (UINT32_C(1) << 31)
+
+static bool predictor_make(const struct sable_rollouts_rows *rows, bool first_visits, int64_t lanes,
+                           struct predictor *p)
+{
+    int64_t blocks = ((int64_t)rows->horizon + STEPS - 1) / STEPS;
+    *p = (struct predictor){.rows = rows,
+                            .first_visits = first_visits,
+                            .tally = sable_array(rows->states, 1, sizeof *p->tally),
+                            .seen = sable_array(rows->states, 1, sizeof *p->seen),
+                            .trace = sable_array(blocks * STEPS, lanes, sizeof *p->trace),
+                            .blocks = blocks,
+                            .path = sable_array(blocks, STEPS, sizeof *p->path)};
+    if (!p->tally || !p->seen || !p->trace || !p->path)
+        return false;
+    memset(p->tally, 0, (size_t)rows->states * sizeof *p->tally);
+    memset(p->seen, 0, (size_t)rows->states * sizeof *p->seen);
+    return true;
+}
+
+static void predictor_free(struct predictor *p)
+{
+    sable_array_free(p->tally);
+    sable_array_free(p->seen);
+    sable_array_free(p->trace);
+    sable_array_free(p->path);
+}
+
+double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int threads)
+{
+    double steps = (double)horizon + STEPS;
+    return threads * ((double)(states + 1) * (sizeof(struct state_tally) + sizeof(int64_t)) +
+                      steps * (LANES + 1) * sizeof(uint32_t));
+}
+
+static inline int64_t state_of(const struct predictor *p, uint32_t outcome)
+{
+    return (outcome & ~COUNTS) >> (p->rows->bits + 1);
+}
+
+/* Counts one episode of `length` steps, whose outcomes are path[0..length). */
+static void count_path(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
+{
+    const struct sable_rollouts_entry *entry = p->rows->entry;
+    const double gamma = p->rows->gamma;
+    uint32_t *path = p->path;
+    uint64_t sum = 0;
+    double value = 0;
+    p->serial++;
+    for (int64_t t = 0; t < length; t++) {
+        int64_t *seen = &p->seen[state_of(p, path[t])];
+        if (!p->first_visits || *seen != p->serial)
+            path[t] |= COUNTS;
+        *seen = p->serial;
+    }
+    for (int64_t t = length - 1; t >= 0; t--) {
+        uint32_t outcome = path[t] & ~COUNTS;
+        int64_t s = state_of(p, outcome);
+        value = fma(gamma, value, entry[outcome >> 1].reward[outcome & 1]);
+        if (path[t] & COUNTS) {
+            int64_t quantised = sable_exact_quantise(value);
+            sable_tally_add(&p->tally[s].visits, quantised);
+            sum += (uint64_t)quantised * (uint64_t)(2 * s + 1);
+        }
+    }
+    sable_tally_add(&p->tally[state_of(p, path[0])].starts, sable_exact_quantise(value));
+    chunk->sum += sum;
+    chunk->steps += length;
+}
+
+/* The lane's episode has ended in block `now` of the ring's time. */
+static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int lane, int64_t now,
+                       struct sable_rollouts_chunk *chunk)
+{
+    int64_t horizon = p->rows->horizon, length = lanes->length[lane] < horizon ? lanes->length[lane] : horizon;
+    int64_t t = 0;
+    for (int64_t block = p->begun[lane]; block <= now; block++) {
+        const uint32_t *trace = p->trace + block % p->blocks * STEPS * LANES + lane;
+        for (int j = 0; j < STEPS; j++, t++)
+            p->path[t] = trace[j * LANES];
+    }
+    p->cut += lanes->state[lane] != (uint32_t)(p->rows->states - 1) || lanes->length[lane] > horizon;
+    count_path(p, length, chunk);
+}
+
+static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sable_rollouts_chunk *chunk)
+{
+    advance_rows_function *advance = SABLE_ISA_PICK(rollouts_advance_rows);
+    struct walk_lanes lanes;
+    _Alignas(64) uint32_t words[4 * LANES];
+    uint32_t playing = sable_walk_begin(dealer, &lanes);
+    for (int64_t now = 0; playing; now++) {
+        uint32_t *trace = p->trace + now % p->blocks * STEPS * LANES;
+        dealer->walk->draw(dealer->share->seed, SABLE_ROLLOUTS_STEP, lanes.low, lanes.high, lanes.block, words);
+        for (uint32_t ended = advance(p->rows, &lanes, words, trace) & playing; ended; ended &= ended - 1) {
+            int l = __builtin_ctz(ended);
+            count_lane(p, &lanes, l, now, &chunk[dealer->chunk_of_lane[l]]);
+            p->begun[l] = now + 1;
+            if (!sable_walk_deal(dealer, &lanes, l))
+                playing &= ~(UINT32_C(1) << l);
+        }
+    }
+}
+
+static void flush_state(const struct state_tally *tally, struct sable_rollouts_values *values)
+{
+    sable_tally_flush(&tally->visits, &values->visits);
+    sable_tally_flush(&tally->starts, &values->starts);
+}
+
+bool sable_rollouts_predict(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                            bool first_visits, struct sable_rollouts_values *values, int64_t *cut,
+                            struct sable_rollouts_chunk *chunk)
+{
+    const struct walk walk = {
+        .rows = rows, .draw = SABLE_ISA_PICK(rollouts_draw_lanes), .resting = (uint32_t)(rows->states - 1)};
+    int threads = omp_get_max_threads();
+    struct predictor *all = sable_array(threads, 1, sizeof *all);
+    int64_t taken = 0, cuts = 0;
+    bool good = all != NULL;
+    if (!good)
+        return false;
+    memset(all, 0, (size_t)threads * sizeof *all);
+    memset(chunk, 0, (size_t)share->count * sizeof *chunk);
+#pragma omp parallel num_threads(threads) reduction(&& : good) reduction(+ : cuts)
+    {
+        struct predictor *own = &all[omp_get_thread_num()];
+        struct dealer dealer = {.walk = &walk, .share = share, .taken = &taken};
+        good = predictor_make(rows, first_visits, LANES, own);
+        if (good)
+            predict_lanes(&dealer, own, chunk);
+        cuts += own->cut;
+#pragma omp barrier
+#pragma omp for schedule(static)
+        for (int64_t s = 0; s < rows->states - 1; s++)
+            for (int k = 0; k < threads; k++)
+                if (all[k].tally)
+                    flush_state(&all[k].tally[s], &values[s]);
+    }
+    for (int k = 0; k < threads; k++)
+        predictor_free(&all[k]);
+    sable_array_free(all);
+    *cut += cuts;
+    return good;
+}
+
+/* ---- The textbook's ---- */
+
+/* Plays one episode; its outcomes go to path. Returns its length. */
+static int64_t play_path(struct predictor *p, const struct walk *walk, uint64_t seed, int64_t id)
+{
+    const struct sable_rollouts_rows *rows = p->rows;
+    struct sable_random_block drawn = sable_random(seed, SABLE_ROLLOUTS_START, (uint64_t)id, 0);
+    uint64_t state = sable_walk_start(walk, drawn.word[0], drawn.word[1]);
+    for (int64_t t = 0; t < rows->horizon; t++) {
+        uint64_t word = sable_random(seed, SABLE_ROLLOUTS_STEP, (uint64_t)id, (uint32_t)(t / STEPS)).word[t % STEPS];
+        uint64_t index = (state << rows->bits) + (word << rows->bits >> 32);
+        uint32_t side = (uint32_t)(word << rows->bits) >= rows->entry[index].threshold;
+        p->path[t] = (uint32_t)(2 * index + side);
+        state = rows->entry[index].next[side];
+        if (state & SABLE_ROW_END)
+            return t + 1;
+    }
+    p->cut++;
+    return rows->horizon;
+}
+
+bool sable_rollouts_reference_predict(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                                      bool first_visits, struct sable_rollouts_values *values, int64_t *cut,
+                                      struct sable_rollouts_chunk *chunk)
+{
+    const struct walk walk = {.rows = rows};
+    struct predictor p;
+    bool good = predictor_make(rows, first_visits, 1, &p);
+    for (int64_t i = 0; i < share->count && good; i++) {
+        int64_t first = (share->first + i * share->stride) * SABLE_CHUNK;
+        int64_t count = share->episodes - first < SABLE_CHUNK ? share->episodes - first : SABLE_CHUNK;
+        chunk[i] = (struct sable_rollouts_chunk){0};
+        for (int64_t k = 0; k < count; k++)
+            count_path(&p, play_path(&p, &walk, share->seed, share->repeat_counters ? k : first + k), &chunk[i]);
+    }
+    for (int64_t s = 0; s < rows->states - 1 && good; s++)
+        flush_state(&p.tally[s], &values[s]);
+    *cut += p.cut;
+    predictor_free(&p);
+    return good;
+}
