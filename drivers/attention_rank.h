@@ -1,0 +1,90 @@
+/* One rank's part of an attention: the shape, who holds which queries and keys, inputs drawn or read, and the ways in
+ * which ranks share the work. The workload itself is in attention_prefill.c. */
+#ifndef ATTENTION_RANK_H
+#define ATTENTION_RANK_H
+
+#include "driver.h"
+#include "sable_attention.h"
+
+enum attention_strategy { STRATEGY_HEADS, STRATEGY_ULYSSES, STRATEGY_RING, STRATEGY_ALLGATHER };
+enum attention_phase { PHASE_COMPUTE, PHASE_COMMUNICATE, PHASE_WAIT };
+enum attention_fault {
+    FAULT_SKIP_BLOCK = 1,
+    FAULT_STALE_KEYS,
+    FAULT_WRONG_SCALE,
+    FAULT_LOST_RANK,
+    FAULT_FLIP_BIT,
+    FAULT_NAN
+};
+enum attention_tensor { TENSOR_Q, TENSOR_K, TENSOR_V, TENSORS };
+
+struct attention_params {
+    int64_t batch, heads, kv_heads, queries, keys, dim, dim_v, leaf;
+    double scale;
+    int model, causal, strategy;
+};
+
+/* Keys of a rank: up to two segments, each of whole leaves. */
+struct attention_keys {
+    struct sable_attention_rows segment[2];
+};
+
+struct attention_rank {
+    struct sable_attention_shape shape;
+    bool reference, from_file, finite; /* finite: all inputs of this rank are */
+    int strategy;
+    struct sable_layout layout;
+    struct sable_attention_part part;  /* computed here; and, but for ulysses, held here */
+    struct attention_keys keys;        /* held here */
+    int64_t kv_first, kv_count;        /* key heads held here (of the B·Hk) */
+    float *q, *k, *v, *out, *lse;      /* [heads][rows][dim] …; k, v: both segments one after the other */
+    float *other_k[2], *other_v[2];    /* ring: what arrives; allgather: [0] all ranks' keys, by rank */
+    float *parcel[2];                  /* ulysses: what is sent and what arrives, of each exchange */
+    struct sable_attention_part shard; /* ulysses: the rows of all heads that are held here */
+    float *shard_q, *shard_k, *shard_v, *shard_out, *shard_lse;
+    struct sable_attention *attention;
+    double bytes_memory;
+};
+
+/* The shape that the parameters give; --input may change it. */
+struct sable_attention_shape attention_shape(const struct attention_params *params);
+/* Refuses shapes that make no sense, with one line. */
+int attention_check_shape(const struct sable_attention_shape *shape, struct sable_error *error);
+
+/* The parts of rank `rank`. */
+struct sable_attention_part attention_part_of(const struct sable_attention_shape *shape, int strategy, int rank,
+                                              int ranks);
+struct sable_attention_part attention_shard_of(const struct sable_attention_shape *shape, int rank, int ranks);
+struct attention_keys attention_keys_of(const struct sable_attention_shape *shape, int strategy, int rank, int ranks);
+int64_t attention_rows_count(const struct sable_attention_part *part);
+int64_t attention_keys_count(const struct attention_keys *keys);
+/* Key heads [*first, *first + *count) of the B·Hk that the part's heads read. */
+void attention_kv_of(const struct sable_attention_shape *shape, const struct sable_attention_part *part, int64_t *first,
+                     int64_t *count);
+
+/* Bytes that a rank holds, and those it sends in a repetition with the number of messages. */
+double attention_memory(const struct sable_attention_shape *shape, int strategy, struct sable_layout layout,
+                        bool reference);
+void attention_traffic(const struct sable_attention_shape *shape, int strategy, struct sable_layout layout,
+                       double *bytes, double *messages);
+
+/* Rows [first, first + count) of one head of one tensor, drawn, or read from context->input. */
+int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
+                    int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error);
+
+int attention_make(const struct attention_params *params, struct sable_context *context, bool reference,
+                   struct attention_rank *a, struct sable_error *error);
+void attention_free(struct attention_rank *a);
+
+/* Collective, timed. Fill out and lse of the part (ulysses: of the shard). */
+int attention_run(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
+int attention_run_reference(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
+
+/* Where the result lies. */
+struct sable_attention_part attention_result(const struct attention_rank *a, float **out, float **lse);
+
+/* Collective. The verification of docs/attention.md. */
+int attention_verify(struct attention_rank *a, struct sable_context *context, struct sable_checks *checks,
+                     struct sable_error *error);
+
+#endif

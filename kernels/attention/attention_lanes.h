@@ -1,0 +1,128 @@
+/* The widest vectors of the level that a *.isa.c source is compiled for, and the few operations that attention needs on
+ * them; every one gives the same bits at every level. Private to kernels/attention. */
+#ifndef ATTENTION_LANES_H
+#define ATTENTION_LANES_H
+
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* A strip of STRIP vectors × ROWS rows of accumulators fills the registers but for the operands. */
+#if defined(__AVX512F__)
+enum { LANE_BYTES = 64, STRIP = 4 };
+#elif defined(__AVX2__)
+enum { LANE_BYTES = 32, STRIP = 2 };
+#elif defined(__aarch64__)
+enum { LANE_BYTES = 16, STRIP = 4 };
+#else
+enum { LANE_BYTES = 16, STRIP = 2 };
+#endif
+enum { LANES = LANE_BYTES / 4, ROWS = 6 };
+
+/* Loops over accumulators vanish: they have to be registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+typedef float lanes __attribute__((vector_size(LANE_BYTES)));
+typedef int32_t words __attribute__((vector_size(LANE_BYTES)));
+
+static inline lanes load(const float *from)
+{
+    return *(const lanes *)from;
+}
+
+static inline void store(float *to, lanes x)
+{
+    *(lanes *)to = x;
+}
+
+static inline lanes splat(float x)
+{
+    return x - (lanes){0};
+}
+
+/* a·b + c with one rounding: the compilers must not fuse by themselves, so the instruction is asked for. */
+static inline lanes fused(lanes a, lanes b, lanes c)
+{
+#if defined(__AVX512F__)
+    return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+    return _mm256_fmadd_ps(a, b, c);
+#elif defined(__aarch64__)
+    return vfmaq_f32(c, a, b);
+#else
+    for (int i = 0; i < LANES; i++)
+        c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+#endif
+}
+
+static inline lanes choose(words mask, lanes yes, lanes no)
+{
+    return (lanes)(((words)yes & mask) | ((words)no & ~mask));
+}
+
+/* a > b ? a : b, so b where a is NaN. */
+static inline lanes larger(lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    return _mm512_max_ps(a, b);
+#elif defined(__AVX__)
+    return _mm256_max_ps(a, b);
+#elif defined(__x86_64__)
+    return _mm_max_ps(a, b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+static inline lanes smaller(lanes a, lanes b)
+{
+#if defined(__AVX512F__)
+    return _mm512_min_ps(a, b);
+#elif defined(__AVX__)
+    return _mm256_min_ps(a, b);
+#elif defined(__x86_64__)
+    return _mm_min_ps(a, b);
+#else
+    return choose(a < b, a, b);
+#endif
+}
+
+/* x·2^k for 1/2 < x < 2 and an integer k ≤ 0; 0 where k < −125, where the product would not be normal; NaN stays. */
+static inline lanes times_power(lanes x, lanes k)
+{
+    const lanes least = splat(-125);
+#if defined(__AVX512F__)
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(k, least, _CMP_NLT_UQ), x, k);
+#else
+    words exponent = (words)(k + splat(0x1.8p23F)) << 23; /* the low bits of the sum are k */
+    return (lanes)(((words)x + exponent) & ~(words)(k < least));
+#endif
+}
+
+static inline int any(words mask)
+{
+    int32_t found = 0;
+    for (int i = 0; i < LANES; i++)
+        found |= mask[i];
+    return found != 0;
+}
+
+/* The lanes' indices, from `first` on. */
+static inline words indices(int32_t first)
+{
+    words index;
+    for (int i = 0; i < LANES; i++)
+        index[i] = first + i;
+    return index;
+}
+
+#endif

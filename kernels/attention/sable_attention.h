@@ -1,0 +1,94 @@
+/* Exact softmax attention on one rank, over its OpenMP threads.
+ *
+ *   out[r] = Σ_c p[r][c] v[c],  p[r][c] = exp(scale·q[r]·k[c]) / Σ_c′ exp(scale·q[r]·k[c′]),  lse[r] = ln Σ_c exp(…)
+ *
+ * over the keys c that query r sees: all, or, if causal, those with c ≤ r + keys − queries (aligned at the bottom
+ * right). A query that sees no key, or only logits of −inf, has out = 0 and lse = −inf. A logit of NaN or +inf makes
+ * its row NaN. A key that is not seen changes no bit, whatever it holds. Sources: Vaswani et al. 2017; Dao et al.,
+ * FlashAttention (2022), FlashAttention-2 (2023); Milakov & Gimelshein, Online normalizer calculation for softmax
+ * (2018).
+ *
+ * The same bits for any number of threads, any split of queries at multiples of SABLE_ATTENTION_BLOCK, any split of
+ * keys at multiples of `leaf` and any order of their arrival, at every SIMD level. */
+#ifndef SABLE_ATTENTION_H
+#define SABLE_ATTENTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SABLE_ATTENTION_BLOCK = 64 };
+
+/* B batches of H query heads and Hk key heads; query head h reads key head h / (H / Hk). */
+struct sable_attention_shape {
+    int64_t batch, heads, kv_heads; /* B, H, Hk: Hk divides H */
+    int64_t queries, keys;          /* Sq, Sk */
+    int64_t dim, dim_v;             /* of q and k; of v and out */
+    int64_t leaf;                   /* keys that are summed one after another; leaves are joined by a tree */
+    bool causal;
+    double scale;
+};
+
+/* Keys [first, first + count) of some key heads. first is a multiple of the leaf; so is the end, or it is Sk. */
+struct sable_attention_keys {
+    int64_t first, count;
+    const float *k; /* [key heads of the rank][…][dim], the first key of head 0 */
+    const float *v; /* the same with dim_v */
+    int64_t pitch;  /* keys between the beginnings of neighbouring heads */
+};
+
+/* Queries [first, first + count): first is a multiple of SABLE_ATTENTION_BLOCK; so is the end, or it is Sq. */
+struct sable_attention_rows {
+    int64_t first, count;
+};
+
+/* What a rank computes: query heads [head, head + heads) of the B·H, of each the rows of up to two segments. */
+struct sable_attention_part {
+    int64_t head, heads;
+    struct sable_attention_rows rows[2];
+};
+
+struct sable_attention;
+
+/* Key head (of the B·Hk) that query head `head` (of the B·H) reads. */
+int64_t sable_attention_kv_head(const struct sable_attention_shape *shape, int64_t head);
+/* Pairs of a query of these rows and a key that it sees, of one head. */
+double sable_attention_pairs(const struct sable_attention_shape *shape, struct sable_attention_rows rows);
+
+/* Room for the computation. `arrivals`: the ranges of keys in the order in which sable_attention_add() will get them,
+ * or 0 if only sable_attention() will be called. NULL if memory is short. */
+struct sable_attention *sable_attention_create(const struct sable_attention_shape *shape,
+                                               const struct sable_attention_part *part, int threads, int64_t arrivals,
+                                               const struct sable_attention_keys *arrival);
+void sable_attention_free(struct sable_attention *attention);
+/* The bytes that sable_attention_create() allocates. */
+double sable_attention_memory(const struct sable_attention_shape *shape, const struct sable_attention_part *part,
+                              int threads, int64_t arrivals, const struct sable_attention_keys *arrival);
+
+/* q [heads][rows of both segments][dim], out the same with dim_v, lse [heads][rows]: of the part. Key heads count from
+ * the one that the part's first head reads. All in one go, from all keys, given in `ranges` pieces. */
+void sable_attention(struct sable_attention *attention, const float *q, int64_t ranges,
+                     const struct sable_attention_keys *keys, float *out, float *lse);
+
+/* The same in steps: begin, add each range of keys, finish. `progress` (or NULL) is called now and then by the calling
+ * thread. */
+void sable_attention_begin(struct sable_attention *attention);
+void sable_attention_add(struct sable_attention *attention, const float *q, const struct sable_attention_keys *keys,
+                         void (*progress)(void *), void *data);
+void sable_attention_finish(struct sable_attention *attention, float *out, float *lse);
+
+/* Makes a wrong answer, for tests of verification: leaves out this leaf; −1: none. */
+void sable_attention_leave_out(struct sable_attention *attention, int64_t leaf);
+
+/* The textbook in double precision, for one row of logits over `seen` keys: q [dim], k [keys][dim], v [keys][dim_v].
+ * `logit` is room for `seen` values. */
+void sable_attention_row_reference(const struct sable_attention_shape *shape, const float *q, int64_t seen,
+                                   const float *k, const float *v, double *logit, double *out, double *lse);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
