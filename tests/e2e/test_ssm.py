@@ -102,3 +102,67 @@ def test_mamba_refuses_arrays_that_do_not_fit_together(run, tmp_path):
 def test_the_largest_sizes_are_refused_and_not_wrapped(run):
     failed_with(run("run", "ssm/mamba", "-s", "length=1000000000000", "-s", "batch=1000000000"), 2, "64 bits")
     failed_with(run("run", "ssm/mamba", "-s", "length=1000000000", "-s", "channels=100000"), 3, "GiB on a rank")
+
+
+# ---- hippo ----
+
+LEGS = [("legs_mix", 32), ("legs_polynomial", 8)]
+
+
+@pytest.mark.parametrize("name, order", LEGS)
+@pytest.mark.parametrize("rule", ["bilinear", "zoh"])
+@pytest.mark.parametrize("variant, ranks", [("reference", None), ("sable", None), ("sable", 2)])
+def test_legs_gives_the_golden_coefficients(run, tmp_path, name, order, rule, variant, ranks):
+    expected = case(name)[f"coefficients_{rule}"]
+    rules = ("-s", f"order={order}", "-s", f"discretisation={rule}")
+    found = compute(run, tmp_path, "ssm/hippo", CASES / f"{name}.h5", *rules, variant=variant, ranks=ranks)["coefficients"]
+    # The signal is rounded to single precision (half a unit of 2^-23); steps of single precision add some.
+    single = variant == "sable" and rule == "bilinear"
+    assert_near(found, expected, 40 if single else 1)
+
+
+def legendre_signal(length, order):
+    """Values between steps that are exact averages of 2 x^2 - x over each step: its projection has three terms."""
+    edge = numpy.arange(length + 1) / length
+    mean = numpy.diff(2 * edge**3 / 3 - edge**2 / 2) * length
+    return mean.astype("f4").astype("f8")[:, None], numpy.r_[1 / 6, 1 / (2 * 3**0.5), 1 / (3 * 5**0.5), numpy.zeros(order - 3)]
+
+
+def test_both_rules_converge_to_the_projection_bilinear_from_nearer(run, tmp_path):
+    """At first order, bilinear, too: the equation is singular at t = 0, where the steps start from nothing."""
+    error = {"bilinear": [], "backward": []}
+    for rule, length in ((rule, length) for rule in error for length in (400, 800, 1600)):
+        signal, exact = legendre_signal(length, 6)
+        rules = ("-s", "order=6", "-s", f"discretisation={rule}")
+        found = compute(run, tmp_path, "ssm/hippo", write(tmp_path, signal=signal), *rules, variant="reference")
+        error[rule].append(numpy.abs(found["coefficients"][:, 0] - exact).max())
+    for found in error.values():
+        halvings = numpy.log2(numpy.array(found[:-1]) / found[1:])
+        assert (halvings > 0.95).all() and (halvings < 1.05).all(), error
+    assert error["bilinear"][-1] < error["backward"][-1] / 3, error
+
+
+def test_a_polynomial_is_reconstructed(run, tmp_path):
+    signal, exact = legendre_signal(1600, 6)
+    rules = ("-s", "order=6", "-s", "discretisation=zoh")
+    found = compute(run, tmp_path, "ssm/hippo", write(tmp_path, signal=signal), *rules)
+    x = (numpy.arange(64) + 0.5) / 64
+    # f less its mean over a step, against a change of p_n over it: at most h^2/12 max|f'| max|p_n'| in coefficient n,
+    # h^2/4 (2n + 1)^(1/2) n (n + 1), and (2n + 1)^(1/2) times that in the sum.
+    n, h2 = numpy.arange(6), 1 / 1600**2
+    bound = h2 / 4 * (2 * n + 1) ** 0.5 * n * (n + 1) + U32
+    assert (numpy.abs(found["coefficients"][:, 0] - exact) <= bound).all()
+    assert (numpy.abs(found["reconstruction"][:, 0] - (2 * x**2 - x)) <= (bound * (2 * n + 1) ** 0.5).sum()).all()
+
+
+def test_hippo_refuses_what_is_no_signal(run, tmp_path):
+    failed_with(run("run", "ssm/hippo", *ONCE, "-i", write(tmp_path, other=numpy.zeros(3))), 2, "signal")
+    failed_with(run("run", "ssm/hippo", *ONCE, "-i", write(tmp_path, signal=numpy.zeros(3))), 2, "dimensions")
+    failed_with(run("run", "ssm/hippo", *ONCE, "-i", write(tmp_path, signal=numpy.full((3, 2), numpy.nan))), 2, "not finite")
+
+
+@pytest.mark.parametrize("rule", ["backward", "zoh"])
+@pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
+def test_every_fault_is_seen_by_every_rule(run, rule, fault):
+    told = run("run", "ssm/hippo", "-c", "T", *ONCE, "-s", f"discretisation={rule}", "--inject-fault", fault, "-V", "all")
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told

@@ -1,0 +1,198 @@
+#include "sable_hippo.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "hippo_isa.h"
+
+/* The factors of one n and t in float64: those of the scan are these, rounded. */
+struct legs_factors {
+    double g, r, h, k;
+};
+
+static struct legs_factors factors_of(enum sable_legs_rule rule, int64_t n, int64_t t)
+{
+    const double root = sqrt(2 * (double)n + 1), diagonal = (double)n + 1, step = 1 / (double)t;
+    if (rule == SABLE_LEGS_BILINEAR) { /* q = α (Σ r c + Σ r c′) − f/t, α = 1/(2t) */
+        double alpha = step / 2, inverse = 1 / (1 + alpha * diagonal), g = (1 - alpha * diagonal) * inverse;
+        return (struct legs_factors){g, root * inverse, 1 - alpha * root * root * inverse, alpha * root * (1 + g)};
+    }
+    double inverse = 1 / (1 + step * diagonal); /* q = Σ r c′ / t − f/t */
+    return (struct legs_factors){inverse, root * inverse, 1 - step * root * root * inverse, step * root * inverse};
+}
+
+void sable_legs_scan(enum sable_legs_rule rule, int64_t order, int64_t channels, int64_t begin, int64_t end,
+                     const float *signal, float *c, float *factors)
+{
+    const int64_t groups = sable_legs_groups(channels);
+    void (*group)(int64_t, int64_t, const float *, const float *, float *) = SABLE_ISA_PICK(sable_legs_group);
+#pragma omp parallel
+    for (int64_t first = begin; first < end; first += SABLE_LEGS_STEPS) {
+        const int64_t steps = end - first < SABLE_LEGS_STEPS ? end - first : SABLE_LEGS_STEPS;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < steps * order; i++) {
+            struct legs_factors x = factors_of(rule, i % order, first + 1 + i / order);
+            factors[4 * i] = (float)x.g, factors[4 * i + 1] = -(float)x.r;
+            factors[4 * i + 2] = (float)x.h, factors[4 * i + 3] = (float)x.k;
+        }
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < groups; i++) {
+            float f[SABLE_LEGS_STEPS * SABLE_LEGS_GROUP] = {0};
+            int64_t left = channels - i * SABLE_LEGS_GROUP, count = left < SABLE_LEGS_GROUP ? left : SABLE_LEGS_GROUP;
+            for (int64_t t = 0; t < steps; t++) {
+                const float *row = signal + (first + t) * channels + i * SABLE_LEGS_GROUP;
+                float step = -1 / (float)(first + t + 1);
+                for (int64_t j = 0; j < count; j++)
+                    f[t * SABLE_LEGS_GROUP + j] = step * row[j];
+            }
+            group(order, steps, factors, f, c + i * order * SABLE_LEGS_GROUP);
+        }
+    }
+}
+
+/* ---- float64: dense ---- */
+
+void sable_legs_matrices(int64_t order, double *a, double *b)
+{
+    for (int64_t n = 0; n < order; n++) {
+        for (int64_t k = 0; k < order; k++)
+            a[n * order + k] = n > k ? -sqrt((2 * (double)n + 1) * (2 * (double)k + 1)) : n == k ? -((double)n + 1) : 0;
+        b[n] = sqrt(2 * (double)n + 1);
+    }
+}
+
+void sable_legs_dense_step(enum sable_legs_rule rule, int64_t order, int64_t t, const double *a, const double *b,
+                           double f, double *c, double *e, double *w)
+{
+    const double explicit_part = rule == SABLE_LEGS_BILINEAR ? 0.5 / (double)t : 0;
+    const double implicit_part = rule == SABLE_LEGS_BILINEAR ? 0.5 / (double)t : 1 / (double)t;
+    if (rule == SABLE_LEGS_ZOH) { /* E is lower triangular, so c can be replaced from its end */
+        for (int64_t n = order - 1; n >= 0; n--) {
+            double sum = w[n] * f;
+            for (int64_t k = 0; k <= n; k++)
+                sum += e[n * order + k] * c[k];
+            c[n] = sum;
+        }
+        return;
+    }
+    for (int64_t n = 0; n < order; n++) {
+        double sum = c[n] + b[n] * f / (double)t;
+        for (int64_t k = 0; k <= n; k++)
+            sum += explicit_part * a[n * order + k] * c[k];
+        w[n] = sum;
+    }
+    for (int64_t n = 0; n < order; n++) { /* I − A/(2t) is lower triangular */
+        double sum = w[n];
+        for (int64_t k = 0; k < n; k++)
+            sum += implicit_part * a[n * order + k] * c[k];
+        c[n] = sum / (1 - implicit_part * a[n * order + n]);
+    }
+}
+
+/* P_n by its three-term recurrence; ∫_0^x P_n(2s − 1) ds = (P_{n+1} − P_{n−1})(2x − 1) / (2 (2n+1)), and x for n = 0.
+ */
+void sable_legendre(int64_t order, double x, double *p, double *integral)
+{
+    const double z = 2 * x - 1;
+    double before = 0, now = 1;
+    for (int64_t n = 0; n < order; n++) {
+        double k = (double)n, after = ((2 * k + 1) * z * now - k * before) / (k + 1), root = sqrt(2 * k + 1);
+        p[n] = root * now;
+        integral[n] = n == 0 ? x : (after - before) / (2 * root);
+        before = now;
+        now = after;
+    }
+}
+
+void sable_legendre_nodes(int64_t order, double *node, double *weight)
+{
+    const double n = (double)order;
+    for (int64_t i = 0; i < order; i++) {
+        double z = cos(3.14159265358979323846 * ((double)i + 0.75) / (n + 0.5)), slope = 1;
+        for (int iteration = 0; iteration < 100; iteration++) { /* Newton; quadratic from the third step on */
+            double before = 0, now = 1;
+            for (int64_t k = 0; k < order; k++) {
+                double after = ((2 * (double)k + 1) * z * now - (double)k * before) / ((double)k + 1);
+                before = now;
+                now = after;
+            }
+            slope = n * (z * now - before) / (z * z - 1);
+            double change = now / slope;
+            z -= change;
+            if (fabs(change) < 1e-15)
+                break;
+        }
+        node[i] = (1 + z) / 2;
+        weight[i] = 1 / ((1 - z * z) * slope * slope);
+    }
+}
+
+void sable_legs_zoh(int64_t order, int64_t t, const double *node, const double *weight, double *e, double *w)
+{
+    const double s = ((double)t - 1) / (double)t; /* where the old interval ends in the new one */
+    double at_end[order], from_start[order], old[order], new[order], unused[order];
+    memset(e, 0, (size_t)(order * order) * sizeof *e);
+    for (int64_t i = 0; i < order && t > 1; i++) {
+        sable_legendre(order, node[i], old, unused);
+        sable_legendre(order, s * node[i], new, unused);
+        for (int64_t n = 0; n < order; n++)
+            for (int64_t k = 0; k <= n; k++)
+                e[n * order + k] += s * weight[i] * new[n] * old[k];
+    }
+    sable_legendre(order, s, at_end, from_start);
+    for (int64_t n = 0; n < order; n++)
+        w[n] = (n == 0 ? 1 : 0) - from_start[n]; /* ∫_s^1 */
+}
+
+/* ---- float64: one channel, to verify ---- */
+
+/* A step of the scan errs by less than `local` in each coefficient: factors and products rounded (u each), q's own
+ * error carried along n. Errors of steps add up, shrunk by the norm of the step's matrix: A + Aᵀ = −(I + r rᵀ) gives
+ * ⟨Ax, x⟩ ≤ −|x|²/2, so with h = 1/t and m = |A|² (here Frobenius)
+ *   backward : |(I − hA)⁻¹| ≤ 1/(1 + h/2)
+ *   bilinear : |(I − hA/2)⁻¹(I + hA/2)|² ≤ (1 − h/2 + m h²/4)/(1 + h/2 + m h²/4). */
+static double contraction_of(enum sable_legs_rule rule, int64_t order, double step)
+{
+    double norm = 0;
+    if (rule == SABLE_LEGS_BACKWARD)
+        return 1 / (1 + step / 2);
+    for (int64_t i = 0; i < order; i++) {
+        double n = (double)i;
+        norm += (2 * n + 1) * n * n + (n + 1) * (n + 1); /* row n of A: Σ_{k<n} (2k+1) = n² */
+    }
+    double square = norm * step * step / 4;
+    return sqrt((1 - step / 2 + square) / (1 + step / 2 + square));
+}
+
+void sable_legs_follow(enum sable_legs_rule rule, int64_t order, int64_t begin, int64_t end, const float *signal,
+                       int64_t stride, double *c, double *bound, double *room)
+{
+    const double u = 0x1p-24;
+    const double explicit_share = rule == SABLE_LEGS_BILINEAR ? 0.5 : 0;
+    for (int64_t t = begin + 1; t <= end; t++) {
+        const double step = 1 / (double)t, before = explicit_share * step, after = step - before;
+        const double f = (double)signal[(t - 1) * stride];
+        double old_sum = 0, new_sum = 0, q_error = 3 * u * fabs(step * f), local = 0;
+        for (int64_t n = 0; n < order; n++) {
+            double root = sqrt(2 * (double)n + 1), diagonal = (double)n + 1, old = c[n];
+            double right = old - before * (root * old_sum + diagonal * old) + step * root * f;
+            double new = (right - after * root * new_sum) / (1 + after * diagonal);
+            if (bound) {
+                struct legs_factors x = factors_of(rule, n, t);
+                double q = before * old_sum + after * new_sum - step * f;
+                double error =
+                    2 * u * fabs(x.g * old) + u * fabs(x.r * q) + fabs(x.r) * q_error + u * fabs(new) + 0x1p-149;
+                local += error * error;
+                double next = x.h * q + x.k * old;
+                q_error = fabs(x.h) * q_error + u * fabs(x.h * q) + 2 * u * fabs(x.k * old) + u * fabs(next) + 0x1p-149;
+            }
+            room[n] = new;
+            old_sum += root * old;
+            new_sum += root * new;
+        }
+        memcpy(c, room, (size_t)order * sizeof *c);
+        if (bound) {
+            *bound = contraction_of(rule, order, step) * *bound + 1.1 * sqrt(local);
+        }
+    }
+}
