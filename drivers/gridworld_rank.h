@@ -14,11 +14,13 @@ struct gridworld_params {
     int64_t n, columns, max_sweeps;
     double slip, gamma, tol;
     int stop;   /* enum sable_gridworld_stop */
+    int start;  /* enum gridworld_start: V before the first sweep */
     int stores; /* enum gridworld_stores */
     struct sable_gridworld_densities share;
     double boundary, forbidden, target, hole, other;
 };
 
+enum gridworld_start { START_ZERO, START_LOW, START_HIGH };
 enum gridworld_stores { STORES_AUTO, STORES_REGULAR, STORES_STREAMING };
 
 struct gridworld_rank {
@@ -54,10 +56,10 @@ int gridworld_make(const struct gridworld_params *params, struct sable_context *
                    struct gridworld_rank *rank, struct sable_error *error);
 void gridworld_free(struct gridworld_rank *rank);
 
-/* V = 0 everywhere. */
+/* V = 0, or the least or largest value that the rewards allow, where there is something to decide. */
 void gridworld_start(struct gridworld_rank *rank);
 
-/* Collective. Sweeps from V = 0 until the bound is at most `tol`, then v and its policy. */
+/* Collective. Sweeps from the start until the bound is at most `tol`, then v and its policy. */
 int gridworld_solve(struct gridworld_rank *rank, struct sable_context *context, struct sable_error *error);
 
 /* Collective. Fills the halo of the result v. */

@@ -7,16 +7,32 @@
 
 #include "gridworld_rank.h"
 
+static double start_value(const struct gridworld_rank *g)
+{
+    const struct sable_gridworld_model *m = &g->model;
+    const double reward[] = {m->boundary, m->forbidden, m->target, m->hole, m->other};
+    double low = 0, high = 0;
+    for (size_t i = 0; i < sizeof reward / sizeof *reward; i++) {
+        low = fmin(low, reward[i]);
+        high = fmax(high, reward[i]);
+    }
+    double bound = g->params.start == START_LOW ? low : g->params.start == START_HIGH ? high : 0;
+    return bound / (1 - m->gamma);
+}
+
 void gridworld_start(struct gridworld_rank *g)
 {
+    double start = start_value(g);
     if (!g->reference) {
-        sable_gridworld_start(&g->model, &g->block, g->value[0]);
-        sable_gridworld_start(&g->model, &g->block, g->value[1]);
+        sable_gridworld_start(&g->model, &g->block, start, g->value[0]);
+        sable_gridworld_start(&g->model, &g->block, start, g->value[1]);
         return;
     }
     for (int64_t r = -1; r <= g->block.height; r++)
-        for (int64_t c = -1; c <= g->block.width; c++)
-            g->value[0][r * g->block.pitch + c] = g->value[1][r * g->block.pitch + c] = 0;
+        for (int64_t c = -1; c <= g->block.width; c++) {
+            int64_t s = r * g->block.pitch + c;
+            g->value[0][s] = g->value[1][s] = g->block.cells[s] & SABLE_IS_FIXED ? 0 : start;
+        }
 }
 
 static struct sable_field_view view(const struct gridworld_rank *g, const double *u)

@@ -13,6 +13,7 @@ enum { FLOPS_OF_UPDATE = 17, FLOPS_OF_POLICY = 17, OPERATIONS_OF_UPDATE = 26, OP
 
 #define PARAM(field) offsetof(struct gridworld_params, field)
 static const char *const stops[] = {"span", "residual", NULL};
+static const char *const starts[] = {"zero", "low", "high", NULL};
 static const char *const stores[] = {"auto", "regular", "streaming", NULL};
 static const struct sable_param parameters[] = {
     {"n", SABLE_INT, PARAM(n), "cells", 1, 2e9, 0, 0, NULL, "512", "rows, and columns unless `columns` is given"},
@@ -21,6 +22,8 @@ static const struct sable_param parameters[] = {
     {"slip", SABLE_REAL, PARAM(slip), "", 0, 1, 0, 0, NULL, "0.2", "chance that a move goes to one of its two sides"},
     {"tol", SABLE_REAL, PARAM(tol), "", 0, 1e9, 0, 0, NULL, "1e-6", "guaranteed bound of max |V - V*|"},
     {"stop", SABLE_CHOICE, PARAM(stop), "", 0, 0, 0, 0, stops, "span", "which bound: MacQueen-Porteus, or residual"},
+    {"start", SABLE_CHOICE, PARAM(start), "", 0, 0, 0, 0, starts, "zero",
+     "V before the first sweep: 0, or the least or largest value that the rewards allow"},
     {"max_sweeps", SABLE_INT, PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "10000000", "give up (FAIL) after so many"},
     {"stores", SABLE_CHOICE, PARAM(stores), "", 0, 0, 0, 0, stores, "auto", "past the caches, or through them"},
     {"obstacles", SABLE_REAL, PARAM(share.obstacles), "", 0, 1, 0, 0, NULL, "0.1",

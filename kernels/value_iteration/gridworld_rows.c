@@ -27,7 +27,7 @@ static struct gridworld_constants constants(const struct sable_gridworld_model *
 }
 
 void sable_gridworld_start(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
-                           double *u)
+                           double value, double *u)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < block->height; r++) {
@@ -36,7 +36,8 @@ void sable_gridworld_start(const struct sable_gridworld_model *model, const stru
             for (int64_t c = -1; c <= block->width; c++) {
                 int64_t s = row * block->pitch + c;
                 enum sable_gridworld_kind kind = sable_gridworld_kind(block->cells[s]);
-                u[s] = kind == SABLE_CELL_OBSTACLE ? 0 : sable_gridworld_reward(model, kind) + model->gamma * 0;
+                double v = block->cells[s] & SABLE_IS_FIXED ? 0 : value;
+                u[s] = kind == SABLE_CELL_OBSTACLE ? 0 : sable_gridworld_reward(model, kind) + model->gamma * v;
             }
     }
 }

@@ -111,9 +111,10 @@ void sable_gridworld_reference_policy(const struct sable_gridworld_model *model,
 
 /* ---- sable: arrays hold the arrival values U(s) = r(s) + γ V(s), so that a sweep needs no neighbour's kind ---- */
 
-/* U of V = 0, halo included. OpenMP threads touch first the rows that they will sweep. */
+/* U of V = `value` wherever there is something to decide, 0 elsewhere; halo included. OpenMP threads touch first the
+ * rows that they will sweep. */
 void sable_gridworld_start(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
-                           double *u);
+                           double value, double *u);
 
 /* One Jacobi sweep over a range, by all threads: next = r + γ T(u). `stream`: past the caches (for blocks larger than
  * they are); then range.column must be a multiple of 8. Bit for bit the reference's values. */

@@ -118,3 +118,21 @@ def test_drift_only_costs_time_and_the_gap_is_met(run, tmp_path):
     reached = numpy.isfinite(calm)
     assert (found["hours"][reached] >= calm[reached] * (1 - 1e-6)).all()
     assert float(found["gap"].ravel()[0]) <= 1e-8
+
+
+def test_a_start_below_reaches_the_goals_in_fewer_sweeps_and_the_same_bound(run, tmp_path):
+    """Steps cost 1 until a goal, which a walled cell never reaches: from 0 its value falls for 1/(1 − γ) · log sweeps, from
+    below it is right at once, and all that travels is news of the goal."""
+    cells = numpy.zeros((40, 50), "u1")
+    cells[20, 25] = GOAL
+    cells[3:6, 3:6] = 1
+    cells[4, 4] = FREE
+    rules = {"gamma": 0.99, "slip": 0.2, "tol": 1e-8, "stop": "residual", "r_boundary": -1, "r_other": -1, "r_target": -1}
+    found = {}
+    for start in ("zero", "low", "high"):
+        given = settings(start=start, **rules)
+        found[start] = solve(run, tmp_path, "value_iteration/gridworld", *given, ranks=2, cells=cells)
+    for start in ("low", "high"):
+        numpy.testing.assert_allclose(found[start]["v"], found["zero"]["v"], rtol=0, atol=2e-8)
+    assert found["low"]["sweeps"][0] < found["zero"]["sweeps"][0] / 4
+    assert found["high"]["sweeps"][0] == found["zero"]["sweeps"][0]
