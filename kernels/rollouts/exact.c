@@ -8,11 +8,6 @@
 enum { LIMB_BITS = 32 };
 static const int64_t LIMB_MASK = 0xffffffff;
 
-int64_t sable_exact_quantise(double value)
-{
-    return llrint(value / SABLE_QUANTUM);
-}
-
 void sable_exact_carry(int64_t *limb, int limbs)
 {
     for (int i = 0; i + 1 < limbs; i++) {

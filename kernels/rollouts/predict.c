@@ -6,38 +6,20 @@
  * column of the trace is read forwards, to mark first visits, and backwards, for the returns. A return is added to its
  * state's tally as an integer: exact, in any order. Bound by these scattered updates, of one cache line a visit. Each
  * thread has tallies of its own; they are added up in the end, each state by one thread. */
-#include "walk.h"
+#include "predict.h"
 
-#include <math.h>
 #include <string.h>
 #include <omp.h>
 
 #include "sable_array.h"
 #include "sable_random.h"
 
-struct state_tally {
-    struct sable_tally visits, starts;
-};
-
-/* What a thread works with. */
-struct predictor {
-    const struct sable_rollouts_rows *rows;
-    bool first_visits;
-    struct state_tally *tally; /* [states] */
-    int64_t *seen;             /* [states] the last episode that visited, as counted by `serial` */
-    int64_t serial, cut;
-    uint32_t *trace;      /* [blocks × STEPS × LANES] a ring; or [STEPS·blocks] of one episode */
-    int64_t blocks;       /* of an episode that reaches the horizon */
-    int64_t begun[LANES]; /* block of the ring's time in which the lane's episode began */
-    uint32_t *path;       /* [STEPS·blocks] outcomes of one episode; | COUNTS */
-};
-#define COUNTS (UINT32_C(1) << 31)
-
 static bool predictor_make(const struct sable_rollouts_rows *rows, bool first_visits, int64_t lanes,
                            struct predictor *p)
 {
     int64_t blocks = ((int64_t)rows->horizon + STEPS - 1) / STEPS;
     *p = (struct predictor){.rows = rows,
+                            .count_path = SABLE_ISA_PICK(rollouts_count_path),
                             .first_visits = first_visits,
                             .tally = sable_array(rows->states, 1, sizeof *p->tally),
                             .seen = sable_array(rows->states, 1, sizeof *p->seen),
@@ -66,41 +48,6 @@ double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int thread
                       steps * (LANES + 1) * sizeof(uint32_t));
 }
 
-static inline int64_t state_of(const struct predictor *p, uint32_t outcome)
-{
-    return (outcome & ~COUNTS) >> (p->rows->bits + 1);
-}
-
-/* Counts one episode of `length` steps, whose outcomes are path[0..length). */
-static void count_path(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
-{
-    const struct sable_rollouts_entry *entry = p->rows->entry;
-    const double gamma = p->rows->gamma;
-    uint32_t *path = p->path;
-    uint64_t sum = 0;
-    double value = 0;
-    p->serial++;
-    for (int64_t t = 0; t < length; t++) {
-        int64_t *seen = &p->seen[state_of(p, path[t])];
-        if (!p->first_visits || *seen != p->serial)
-            path[t] |= COUNTS;
-        *seen = p->serial;
-    }
-    for (int64_t t = length - 1; t >= 0; t--) {
-        uint32_t outcome = path[t] & ~COUNTS;
-        int64_t s = state_of(p, outcome);
-        value = fma(gamma, value, entry[outcome >> 1].reward[outcome & 1]);
-        if (path[t] & COUNTS) {
-            int64_t quantised = sable_exact_quantise(value);
-            sable_tally_add(&p->tally[s].visits, quantised);
-            sum += (uint64_t)quantised * (uint64_t)(2 * s + 1);
-        }
-    }
-    sable_tally_add(&p->tally[state_of(p, path[0])].starts, sable_exact_quantise(value));
-    chunk->sum += sum;
-    chunk->steps += length;
-}
-
 /* The lane's episode has ended in block `now` of the ring's time. */
 static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int lane, int64_t now,
                        struct sable_rollouts_chunk *chunk)
@@ -113,7 +60,7 @@ static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int 
             p->path[t] = trace[j * LANES];
     }
     p->cut += lanes->state[lane] != (uint32_t)(p->rows->states - 1) || lanes->length[lane] > horizon;
-    count_path(p, length, chunk);
+    p->count_path(p, length, chunk);
 }
 
 static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sable_rollouts_chunk *chunk)
@@ -210,7 +157,7 @@ bool sable_rollouts_reference_predict(const struct sable_rollouts_rows *rows, co
         int64_t count = share->episodes - first < SABLE_CHUNK ? share->episodes - first : SABLE_CHUNK;
         chunk[i] = (struct sable_rollouts_chunk){0};
         for (int64_t k = 0; k < count; k++)
-            count_path(&p, play_path(&p, &walk, share->seed, share->repeat_counters ? k : first + k), &chunk[i]);
+            p.count_path(&p, play_path(&p, &walk, share->seed, share->repeat_counters ? k : first + k), &chunk[i]);
     }
     for (int64_t s = 0; s < rows->states - 1 && good; s++)
         flush_state(&p.tally[s], &values[s]);

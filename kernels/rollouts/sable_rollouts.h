@@ -12,6 +12,7 @@
 #ifndef SABLE_ROLLOUTS_H
 #define SABLE_ROLLOUTS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -41,7 +42,10 @@ struct sable_exact_moments {
 enum { SABLE_EXACT_WORDS = sizeof(struct sable_exact_moments) / sizeof(int64_t) };
 
 /* Nearest multiple of the quantum, ties to even; |value| < 2³⁸. */
-int64_t sable_exact_quantise(double value);
+static inline int64_t sable_exact_quantise(double value)
+{
+    return llrint(value * (1 / SABLE_QUANTUM));
+}
 void sable_exact_carry(int64_t *limb, int limbs);
 /* total += part; both are carried. */
 void sable_exact_add(struct sable_exact_moments *total, const struct sable_exact_moments *part);

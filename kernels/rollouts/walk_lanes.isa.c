@@ -6,8 +6,8 @@
  * Lanes stay in one place for four steps and need no masks: the row of an end leads back to it, for a reward of 0.
  *
  * Bound by integer operations while the table is in a cache, by the look-ups' latency beyond. Plain C for compilers to
- * vectorise; at level v4 intrinsics, because compilers make neither the even/odd products nor the permutations. Lanes
- * don't mix and every float64 operation is one fma or product: the same bits at every level. */
+ * vectorise; at levels v3 and v4 intrinsics, because compilers make neither the even/odd products nor the permutations.
+ * Lanes don't mix and every float64 operation is one fma or product: the same bits at every level. */
 #include "walk_lanes.h"
 
 #include <math.h>
@@ -19,6 +19,10 @@ enum { ROUNDS = 10 };
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
 #include "walk_lanes_avx512.h"
+#else
+
+#if defined(__AVX2__) && defined(__FMA__)
+#include "walk_lanes_avx2.h"
 #else
 
 void SABLE_ISA_NAME(rollouts_draw_lanes)(uint64_t seed, uint32_t purpose, const uint32_t *low, const uint32_t *high,
@@ -87,6 +91,7 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
     }
     return ended;
 }
+#endif
 
 uint32_t SABLE_ISA_NAME(rollouts_advance_rows)(const struct sable_rollouts_rows *rows, struct walk_lanes *lanes,
                                                const uint32_t *words, uint32_t *trace)
