@@ -26,7 +26,7 @@ static const struct sable_param parameters[] = {
     {"dim", SABLE_INT, PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"},
     {"dim_v", SABLE_INT, PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0", "head size of v; 0: `dim`, or of the model"},
     {"scale", SABLE_REAL, PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"},
-    {"leaf", SABLE_INT, PARAM(leaf), "tokens", 1, 1e6, 0, 0, NULL, "512",
+    {"leaf", SABLE_INT, PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "512",
      "keys summed one after another; it defines the bits, and is the unit in which ring and allgather share keys"},
     {"strategy", SABLE_CHOICE, PARAM(strategy), "", 0, 0, 0, 0, strategies, "heads", "how ranks share the work"},
     {0},

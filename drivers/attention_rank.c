@@ -297,6 +297,9 @@ double attention_memory(const struct sable_attention_shape *s, int strategy, str
         floats += (rows + keys) * (double)(s->dim + s->dim_v) + rows;
     }
     double proof = (double)s->keys * ((double)(s->dim + s->dim_v) * 8 + 8.0 * layout.threads);
+    struct sable_attention_part shard =
+        attention_shard_of(s, layout.rank, layout.ranks); /* the output's, and parcels */
+    floats += (double)e.out + (double)shard.heads * (double)attention_rows_count(&shard) * (2 * (double)s->dim_v + 1);
     return 4 * floats + plan_memory(s, strategy, layout, &e.part) + proof;
 }
 

@@ -32,6 +32,7 @@ enum { LANES = LANE_BYTES / 4, ROWS = 6 };
 
 typedef float lanes __attribute__((vector_size(LANE_BYTES)));
 typedef int32_t words __attribute__((vector_size(LANE_BYTES)));
+typedef uint32_t patterns __attribute__((vector_size(LANE_BYTES))); /* sums wrap */
 
 static inline lanes load(const float *from)
 {
@@ -103,8 +104,8 @@ static inline lanes times_power(lanes x, lanes k)
 #if defined(__AVX512F__)
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(k, least, _CMP_NLT_UQ), x, k);
 #else
-    words exponent = (words)(k + splat(0x1.8p23F)) << 23; /* the low bits of the sum are k */
-    return (lanes)(((words)x + exponent) & ~(words)(k < least));
+    patterns exponent = (patterns)(k + splat(0x1.8p23F)) << 23; /* the low bits of the sum are k */
+    return (lanes)(((patterns)x + exponent) & ~(patterns)(k < least));
 #endif
 }
 
