@@ -36,6 +36,28 @@ static inline void lanes_store(float *to, lanes x)
     *(loose_lanes *)to = x;
 }
 
+/* To a whole vector's boundary, around the caches where there is a way. */
+static inline void lanes_stream(float *to, lanes x)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, x);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(to, x);
+#elif defined(__x86_64__)
+    _mm_stream_ps(to, x);
+#else
+    lanes_store(to, x);
+#endif
+}
+
+/* Streamed stores are seen by others after this. */
+static inline void lanes_stream_end(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
 static inline lanes lanes_all(float x)
 {
     return x - (lanes){0};

@@ -1,0 +1,56 @@
+/* One rank's part of ssm/scan: its arrays, and what it says to other ranks. The workload itself is in ssm_scan.c. */
+#ifndef SSM_SCAN_H
+#define SSM_SCAN_H
+
+#include "driver.h"
+#include "sable_scan.h"
+#include "ssm_part.h"
+
+enum scan_strategy { SCAN_AUTO, SCAN_CHANNELS, SCAN_SEQUENCE };
+
+struct scan_params {
+    int64_t channels, states, length, chunk;
+    int strategy; /* enum scan_strategy */
+};
+
+struct scan_part {
+    int64_t column, columns; /* channels */
+    int64_t step, steps;
+    int64_t chunk, chunks; /* of time; 0 chunks unless ranks share time */
+};
+
+struct scan_state {
+    struct scan_params params; /* of the whole problem; sizes are the input's, if it has any */
+    struct scan_part part;
+    bool reference, over_time;
+    int64_t row;                          /* M: complex numbers of a step on this rank */
+    float *a, *x0, *state, *before;       /* [2, M]; `before` is x before the rank's first step */
+    float *b, *x;                         /* [steps, 2, M] */
+    float *ends;                          /* [chunks, 2, M]: what chunks end with, then begin with */
+    double *carry;                        /* [2, M] */
+    double *seam;                         /* [M]: how far `before` may lie from this rank's first seed */
+    struct sable_scan_evidence *evidence; /* [M] */
+    float *pairs;                         /* [steps, M, 2]: x as it is stored; from the first output on */
+};
+
+/* Chunks of time in the order of ranks, or channels. */
+struct scan_part scan_split(const struct scan_params *params, bool over_time, struct sable_layout layout);
+
+/* Sizes of the input file, if there is one. */
+int scan_sizes(struct scan_params *params, struct sable_context *context, struct sable_error *error);
+
+/* Allocates all arrays of a state with params, part and over_time, and reads or draws them. Freed by scan_free(). */
+int scan_fill(struct scan_state *scan, struct sable_context *context, struct sable_error *error);
+void scan_free(void *state);
+
+/* Collective. `ends` holds what each chunk ends with from 0; it is replaced by the seeds: each rank chains all chunks
+ * for its slice of the states, between two all-to-alls, so the bits are those of one serial chain. */
+int scan_exchange(struct scan_state *scan, struct sable_context *context, struct sable_error *error);
+
+/* Collective, for verification: `before` from the rank before; `seam` from its evidence. */
+int scan_before(struct scan_state *scan, struct sable_context *context, struct sable_error *error);
+int scan_seams(struct scan_state *scan, struct sable_context *context, struct sable_error *error);
+
+int scan_output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error);
+
+#endif
