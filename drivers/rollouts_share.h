@@ -10,7 +10,7 @@
 enum rollouts_fault { ROLLOUTS_REUSED_COUNTER = 1, ROLLOUTS_DROPPED_CHUNK, ROLLOUTS_BIASED_MODEL, ROLLOUTS_FLIP_BIT };
 #define ROLLOUTS_FAULTS                                                                                                \
     {"reused_counter", "draw for every chunk what chunk 0 draws"}, {"dropped_chunk", "leave out one chunk of rank 0"}, \
-        {"biased_model", "play with a slip, or a discount, that is off by 1/16"},                                              \
+        {"biased_model", "play with a slip, or a discount, that is off by 1/16"},                                      \
     {                                                                                                                  \
         "flip_bit", "flip one bit of a sum"                                                                            \
     }
