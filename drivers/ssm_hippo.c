@@ -254,7 +254,7 @@ static int run(void *state, struct sable_context *context, struct sable_error *e
         s->coefficients[0] = NAN;
     if (own > 0 && context->fault == FAULT_FLIP_BIT) {
         memcpy(&bits, s->coefficients, sizeof bits);
-        bits |= (uint64_t)1 << 62;
+        bits ^= (uint64_t)1 << 62;
         memcpy(s->coefficients, &bits, sizeof bits);
     }
     return SABLE_OK;

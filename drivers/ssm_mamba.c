@@ -310,7 +310,7 @@ static void spoil(struct mamba_state *s, int fault)
         y[length / 2] = NAN;
     if (fault == FAULT_FLIP_BIT) {
         memcpy(&bits, &y[length / 2], sizeof bits);
-        bits |= 1U << 30;
+        bits ^= 1U << 30;
         memcpy(&y[length / 2], &bits, sizeof bits);
     }
 }

@@ -195,7 +195,7 @@ static void spoil(struct scan_state *s, int fault)
         x[row * (steps / 2)] = NAN;
     if (fault == FAULT_FLIP_BIT) {
         memcpy(&bits, &x[row * (steps / 2)], sizeof bits);
-        bits |= 1U << 30;
+        bits ^= 1U << 30;
         memcpy(&x[row * (steps / 2)], &bits, sizeof bits);
     }
 }
