@@ -54,9 +54,41 @@ const char *sable_input_path(const struct sable_input *input)
 
 /* ---- Datasets ---- */
 
+/* Whatever bears the name counts, a link to nowhere, too: what is there must be good, and reading will tell. */
 bool sable_input_has(struct sable_input *input, const char *name)
 {
-    return sable_hdf5_has(input->file, name);
+    char path[512];
+    if (strlen(name) >= sizeof path)
+        return false;
+    for (size_t end = 1; end <= strlen(name); end++) {
+        if (name[end] != '/' && name[end] != '\0')
+            continue;
+        snprintf(path, sizeof path, "%.*s", (int)end, name);
+        if (H5Lexists(input->file, path, H5P_DEFAULT) <= 0)
+            return false;
+        if (!sable_hdf5_has(input->file, path))
+            return true;
+    }
+    return true;
+}
+
+int sable_input_check(struct sable_input *input, const struct sable_workload *workload, struct sable_error *error)
+{
+    char names[400] = "";
+    for (const struct sable_field *field = workload->inputs; field && field->name; field++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", field->name);
+        for (const char *at = field->name; *at; at += strspn(at, ", ")) { /* a field may be several: "lat, lon" */
+            char name[64];
+            size_t length = strcspn(at, ", ");
+            snprintf(name, sizeof name, "%.*s", (int)length, at);
+            if (sable_input_has(input, name) || H5Aexists(input->file, name) > 0)
+                return SABLE_OK;
+            at += length;
+        }
+    }
+    return sable_fail(error, SABLE_BAD_INPUT, "%s holds nothing that %s reads (%s)", input->path, workload->name,
+                      names);
 }
 
 /* Data that HDF5 would fetch from other files: external storage and virtual datasets. */

@@ -13,6 +13,9 @@ const char *sable_input_path(const struct sable_input *input);
 
 bool sable_input_has(struct sable_input *input, const char *name);
 
+/* Refuses a file that holds none of the workload's inputs: nobody gives one to have it ignored. */
+int sable_input_check(struct sable_input *input, const struct sable_workload *workload, struct sable_error *error);
+
 /* The shape of a dataset that must have exactly `dims` dimensions (0: a scalar), each ≥ 1. */
 int sable_input_shape(struct sable_input *input, const char *name, int dims, int64_t shape[],
                       struct sable_error *error);

@@ -358,10 +358,19 @@ static int judge(const struct session *s, struct sable_error *error)
     return sable_check_mpi(MPI_Bcast(&code, 1, MPI_INT, 0, MPI_COMM_WORLD), "MPI_Bcast", error) ? error->code : code;
 }
 
+/* Of the one workload that is planned (plan.c refuses --input with several). */
+static int open_input(struct session *s, struct sable_error *error)
+{
+    const struct sable_plan *plan = &s->set[0].plan;
+    if (sable_input_open(s->options->input, &s->input, error) || plan->count == 0) /* ranks outside of the set */
+        return error->code;
+    return sable_input_check(s->input, plan->item[0].workload, error);
+}
+
 static int measure_all(struct session *s, const char *command_line, struct sable_error *error)
 {
     if (s->options->input)
-        sable_input_open(s->options->input, &s->input, error);
+        open_input(s, error);
     const struct sable_ceilings none = {0};
     if (sable_agree(MPI_COMM_WORLD, error) || open_results(s, command_line, error) || store_machine(s, &none, error) ||
         run_sets(s, error))

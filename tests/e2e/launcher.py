@@ -62,6 +62,7 @@ class Sable:
         if "SABLE_DATA" in os.environ:
             env["SABLE_DATA"] = os.environ["SABLE_DATA"]
         env |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        env |= {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"}  # MPICH: more ranks than cores wait for each other
         env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         env |= {name: str(value) for name, value in extra.items() if value is not None}
         for name in (name for name, value in extra.items() if value is None):

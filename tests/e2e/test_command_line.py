@@ -385,7 +385,7 @@ def test_input_arrays_of_a_wrong_kind_are_refused_and_leave_no_file(run, tmp_pat
                 path = tmp_path / f"{kind}.h5"
                 with h5py.File(path, "w") as file:
                     make(file, field["name"])
-                told = run("run", workload["name"], *ONCE, "-i", path.name, "-o", "out.h5", ranks=2)
+                told = run("run", workload["name"], *ONCE, "-c", "T", "-i", path.name, "-o", "out.h5", ranks=2)
                 failed_with(told, 2, path.name, alone=False)
                 path.unlink()
     assert list(tmp_path.iterdir()) == []
@@ -409,3 +409,11 @@ def test_input_without_permission_is_refused(run, tmp_path, workloads):
     (tmp_path / "secret.h5").chmod(0)
     told = run("run", readers[0], *ONCE, "-i", "secret.h5", "-o", "out.h5", prefix=prefix)
     failed_with(told, 2, "secret.h5")
+
+
+def test_an_input_that_holds_nothing_of_use_is_refused(run, tmp_path, workloads):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["nothing_known"] = numpy.ones(3)
+    for name in (name for name, workload in workloads.items() if workload["inputs"]):
+        failed_with(run("run", name, *ONCE, "-c", "T", "-i", "other.h5", "-o", "out.h5"), 2, "other.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.h5"]
