@@ -42,7 +42,7 @@ static int read_header(struct sable_input *input, struct mdp_source *source, str
     return SABLE_OK;
 }
 
-static int read_sizes(struct sable_input *input, struct mdp_file *file, int64_t *transitions, struct sable_error *error)
+int mdp_file_sizes(struct sable_input *input, struct mdp_file *file, int64_t *transitions, struct sable_error *error)
 {
     const char *path = sable_input_path(input);
     int64_t rows, shape[2], probabilities;
@@ -237,7 +237,7 @@ int mdp_file_read(struct sable_input *input, struct sable_context *context, stru
     int64_t transitions = 0, longest = 0;
     *file = (struct mdp_file){0};
     *source = (struct mdp_source){.self = file, .row = row_of};
-    if (!read_header(input, source, error) && !read_sizes(input, file, &transitions, error)) {
+    if (!read_header(input, source, error) && !mdp_file_sizes(input, file, &transitions, error)) {
         file->part = mdp_part_of(file->states, context->layout.rank, context->layout.ranks);
         read_rows(input, file, transitions, &extras, error);
     }

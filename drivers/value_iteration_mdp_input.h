@@ -15,6 +15,8 @@ struct mdp_file {
  * in `source`, which refers to `file`. `file` is freed by mdp_file_free() in any case. */
 int mdp_file_read(struct sable_input *input, struct sable_context *context, struct mdp_file *file,
                   struct mdp_source *source, struct sable_error *error);
+/* Numbers of states, actions (into `file`) and stored transitions, from the shapes alone. Not collective. */
+int mdp_file_sizes(struct sable_input *input, struct mdp_file *file, int64_t *transitions, struct sable_error *error);
 void mdp_file_free(struct mdp_file *file);
 
 #endif

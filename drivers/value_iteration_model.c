@@ -48,19 +48,55 @@ struct model_state {
     struct mdp_rank rank;
 };
 
-/* The size of a file is known in setup only, which refuses what doesn't fit. */
+/* Opens the model of sable's own data that is named by `file`. */
+static int open_own(const struct model_params *p, struct sable_input **input, struct sable_error *error)
+{
+    char path[1024];
+    if (strchr(p->file, '/'))
+        return sable_fail(error, SABLE_BAD_INPUT, "file=%s is not the name of a model in data/: give paths to --input",
+                          p->file);
+    if (sable_data_path(p->file, path, sizeof path, error))
+        return error->code;
+    return sable_input_open(path, input, error);
+}
+
+/* Bytes of a rank: the solver's, and the rows as read. */
+static double memory_of(const struct model_params *p, const struct mdp_source *source, struct mdp_part part,
+                        double entries, double ghosts)
+{
+    const double rows = (double)part.count * (double)source->actions;
+    return mdp_memory(&p->mdp, source, part, rows > 0 ? entries / rows : 0, ghosts) + 16 * entries + 16 * rows;
+}
+
+/* Before anything is read, from the shapes in the file: rows of average length, and every state of other ranks a ghost.
+ * With --input that file is another; setup refuses what doesn't fit. */
+static double predicted_memory(const struct model_params *p, struct sable_layout layout)
+{
+    struct sable_error ignored = {0}; /* setup tells */
+    struct sable_input *input = NULL;
+    struct mdp_file file = {0};
+    int64_t transitions;
+    double memory = 0;
+    if (!open_own(p, &input, &ignored) && !mdp_file_sizes(input, &file, &transitions, &ignored)) {
+        const struct mdp_source source = {.states = file.states, .actions = file.actions};
+        const struct mdp_part part = mdp_part_of(file.states, layout.rank, layout.ranks);
+        double share = (double)part.count / (double)file.states;
+        memory = memory_of(p, &source, part, share * (double)transitions, (1 - share) * (double)file.states);
+    }
+    sable_input_close(input);
+    return memory;
+}
+
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     const struct model_params *p = params;
     const struct model_state *s = state;
-    (void)layout;
     *work = (struct sable_work){0};
-    if (!s)
+    if (!s) {
+        work->memory = predicted_memory(p, layout);
         return;
-    const double rows = (double)s->file.part.count * (double)s->file.actions;
-    work->memory = mdp_memory(&p->mdp, &s->source, s->file.part, rows > 0 ? (double)s->rank.transitions / rows : 0,
-                              (double)s->rank.ghosts) +
-                   16 * (double)s->rank.entries + 16 * rows;
+    }
+    work->memory = memory_of(p, &s->source, s->file.part, (double)s->rank.entries, (double)s->rank.ghosts);
     mdp_work(&s->rank, work);
 }
 
@@ -76,13 +112,8 @@ static int read_model(struct model_state *s, struct sable_context *context, stru
 {
     if (context->input)
         return mdp_file_read(context->input, context, &s->file, &s->source, error);
-    char path[1024];
     struct sable_input *input = NULL;
-    if (strchr(s->params.file, '/'))
-        sable_fail(error, SABLE_BAD_INPUT, "file=%s is not the name of a model in data/: give paths to --input",
-                   s->params.file);
-    else if (!sable_data_path(s->params.file, path, sizeof path, error))
-        sable_input_open(path, &input, error);
+    open_own(&s->params, &input, error);
     if (!sable_agree(context->comm, error))
         mdp_file_read(input, context, &s->file, &s->source, error);
     sable_input_close(input);
