@@ -29,7 +29,7 @@ static const struct sable_param parameters[] = {
 
 /* From C on successors are near: with scattered ones every rank would hold nearly every value. */
 static const struct sable_class classes[] = {
-    {"T", "states=1003 actions=3 branching=5 gamma=0.9"},
+    {"T", "states=1003 actions=3 branching=5 gamma=0.9 max_sweeps=1000"},
     {"S", "states=100000 actions=8 branching=8 gamma=0.99"},
     {"A", "states=1000000 actions=8 branching=8 gamma=0.99"},
     {"B", "states=10000000 actions=8 branching=8 gamma=0.99 locality=100000"},

@@ -20,7 +20,7 @@ static const struct sable_param parameters[] = {
 
 /* Real models of fixed size: what grows to clusters is value_iteration/garnet. */
 static const struct sable_class classes[] = {
-    {"T", "file=taxi.h5 tol=1e-9"}, {"S", "file=jacks_car_rental.h5 tol=1e-9"}, {0}};
+    {"T", "file=taxi.h5 tol=1e-9 max_sweeps=1000"}, {"S", "file=jacks_car_rental.h5 tol=1e-9"}, {0}};
 static const struct sable_field inputs[] = {
     {"indptr", "[states·actions + 1] int64", "first transition of each row s·A + a"},
     {"indices", "[transitions] int32/int64", "successors"},
