@@ -128,18 +128,16 @@ static int sleep_verify(void *state, struct sable_context *context, struct sable
 
 static int sleep_output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
+    (void)context;
     const struct sleep_state *s = state;
-    struct sable_array answer = {.name = "answer",
-                                 .unit = "",
-                                 .help = "forty-two",
-                                 .keep = SABLE_KEEP_SUMMARY,
-                                 .type = SABLE_F64,
-                                 .dims = 1,
-                                 .global = {1},
-                                 .count = {context->layout.rank == 0},
-                                 .labels = {"value"},
-                                 .data = &s->answer};
-    return sable_put(sink, &answer, error);
+    const struct sable_array answer = {.name = "answer",
+                                       .help = "forty-two",
+                                       .type = SABLE_F64,
+                                       .dims = 1,
+                                       .global = {1},
+                                       .labels = {"value"},
+                                       .data = &s->answer};
+    return sable_put_whole(sink, &answer, error);
 }
 
 static const struct sable_field sleep_outputs[] = {{"answer", "[1]", "forty-two"}, {0}};
@@ -319,6 +317,7 @@ static int sum_verify(void *state, struct sable_context *context, struct sable_c
 
 static int sum_output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
+    (void)context;
     const struct sum_state *s = state;
     struct sable_array x = {.name = "x",
                             .unit = "",
@@ -331,19 +330,16 @@ static int sum_output(void *state, struct sable_context *context, struct sable_s
                             .count = {s->count},
                             .labels = {"index"},
                             .data = s->x};
-    struct sable_array total = {.name = "total",
-                                .unit = "",
-                                .help = "dot product",
-                                .keep = SABLE_KEEP_SUMMARY,
-                                .type = SABLE_F64,
-                                .dims = 1,
-                                .global = {1},
-                                .count = {context->layout.rank == 0},
-                                .labels = {"value"},
-                                .data = &s->total};
+    const struct sable_array total = {.name = "total",
+                                      .help = "dot product",
+                                      .type = SABLE_F64,
+                                      .dims = 1,
+                                      .global = {1},
+                                      .labels = {"value"},
+                                      .data = &s->total};
     if (sable_put(sink, &x, error))
         return error->code;
-    return sable_put(sink, &total, error);
+    return sable_put_whole(sink, &total, error);
 }
 
 static const struct sable_variant sum_variants[] = {

@@ -394,6 +394,7 @@ static double count_of(const struct sable_exact_moments *moments)
 
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
+    (void)context;
     struct prediction_state *s = state;
     static const struct {
         const char *name, *help;
@@ -425,16 +426,13 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
             return error->code;
     }
     const struct sable_array cut = {.name = "cut",
-                                    .unit = "",
                                     .help = "episodes that the horizon ended",
-                                    .keep = SABLE_KEEP_SUMMARY,
                                     .type = SABLE_I64,
                                     .dims = 1,
                                     .global = {1},
-                                    .count = {context->layout.rank == 0},
                                     .labels = {"value"},
                                     .data = &s->cut};
-    return sable_put(sink, &cut, error);
+    return sable_put_whole(sink, &cut, error);
 }
 
 static const struct sable_variant variants[] = {

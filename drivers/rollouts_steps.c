@@ -359,19 +359,9 @@ static int verify(void *state, struct sable_context *context, struct sable_check
 
 /* ---- Outputs ---- */
 
-static int put(const struct sable_array *what, const struct sable_context *context, struct sable_sink *sink,
-               struct sable_error *error)
-{
-    struct sable_array array = *what;
-    array.unit = "";
-    array.keep = SABLE_KEEP_SUMMARY;
-    for (int d = 0; d < array.dims; d++)
-        array.count[d] = context->layout.rank == 0 ? array.global[d] : 0;
-    return sable_put(sink, &array, error);
-}
-
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
+    (void)context;
     struct steps_state *s = state;
     s->mean = sable_exact_mean(&s->totals.returns);
     s->error = sqrt(sable_exact_variance(&s->totals.returns) / (double)s->totals.returns.count);
@@ -420,7 +410,7 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
          .data = &s->totals},
     };
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        if (put(&arrays[i], context, sink, error))
+        if (sable_put_whole(sink, &arrays[i], error))
             return error->code;
     return SABLE_OK;
 }

@@ -197,23 +197,19 @@ static int put_map(struct sea_state *s, struct sable_sink *sink, const struct ma
     return put_field(s, sink, map, mask, width, 1, error);
 }
 
-/* A few numbers, the same on every rank. */
-static int put_numbers(struct sable_sink *sink, struct sable_context *context, const char *name, const char *unit,
-                       const char *help, enum sable_number type, int64_t count, const void *data,
-                       struct sable_error *error)
+static int put_numbers(struct sable_sink *sink, const char *name, const char *unit, const char *help,
+                       enum sable_number type, int64_t count, const void *data, struct sable_error *error)
 {
-    struct sable_array numbers = {.name = name,
-                                  .unit = unit,
-                                  .help = help,
-                                  .keep = SABLE_KEEP_SUMMARY,
-                                  .no_digest = true,
-                                  .type = type,
-                                  .dims = 1,
-                                  .global = {count},
-                                  .count = {context->layout.rank == 0 ? count : 0},
-                                  .labels = {"value"},
-                                  .data = data};
-    return sable_put(sink, &numbers, error);
+    const struct sable_array numbers = {.name = name,
+                                        .unit = unit,
+                                        .help = help,
+                                        .no_digest = true,
+                                        .type = type,
+                                        .dims = 1,
+                                        .global = {count},
+                                        .labels = {"value"},
+                                        .data = data};
+    return sable_put_whole(sink, &numbers, error);
 }
 
 /* The hours as they are given out: +inf on land, in the store that sweeps write to. Returns the longest. */
@@ -247,12 +243,11 @@ int sea_output(void *state, struct sable_context *context, struct sable_sink *si
     const double bounds[2] = {1 - s->bounds.below, 1 + s->bounds.above}, hours = sea_gap(s) * longest,
                  relative = sea_gap(s);
     if (put_map(s, sink, &whole, error) || (large && put_map(s, sink, &sampled, error)) ||
-        put_numbers(sink, context, "bounds", "", "the true hours, and those of the headings, lie between these x hours",
+        put_numbers(sink, "bounds", "", "the true hours, and those of the headings, lie between these x hours",
                     SABLE_F64, 2, bounds, error) ||
-        put_numbers(sink, context, "gap", "", "difference of the bounds", SABLE_F64, 1, &relative, error) ||
-        put_numbers(sink, context, "gap_hours", "h", "gap of the longest voyage", SABLE_F64, 1, &hours, error) ||
-        put_numbers(sink, context, "sweeps", "", "without and with drift", SABLE_I64, 2, s->sweeps, error))
+        put_numbers(sink, "gap", "", "difference of the bounds", SABLE_F64, 1, &relative, error) ||
+        put_numbers(sink, "gap_hours", "h", "gap of the longest voyage", SABLE_F64, 1, &hours, error) ||
+        put_numbers(sink, "sweeps", "", "without and with drift", SABLE_I64, 2, s->sweeps, error))
         return error->code;
-    return put_numbers(sink, context, "port", "degrees", "latitude, longitude of the port's cell", SABLE_F64, 2, port,
-                       error);
+    return put_numbers(sink, "port", "degrees", "latitude, longitude of the port's cell", SABLE_F64, 2, port, error);
 }

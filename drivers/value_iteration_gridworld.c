@@ -248,44 +248,37 @@ static int put_grids(const struct gridworld_rank *g, struct sable_sink *sink, st
     return sable_put(sink, &sampled, error);
 }
 
-/* A few numbers that rank 0 holds. */
-static int put_row(const struct sable_array *what, const struct sable_context *context, struct sable_sink *sink,
-                   struct sable_error *error)
-{
-    struct sable_array array = *what;
-    array.unit = "", array.keep = SABLE_KEEP_SUMMARY, array.no_digest = true;
-    for (int d = 0; d < array.dims; d++)
-        array.count[d] = context->layout.rank == 0 ? array.global[d] : 0;
-    return sable_put(sink, &array, error);
-}
-
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
+    (void)context;
     const struct gridworld_rank *g = state;
-    struct sable_array change = {.name = "change",
-                                 .help = "least and most change of r + gamma V in each sweep but the last",
-                                 .type = SABLE_F64,
-                                 .dims = 2,
-                                 .global = {g->sweeps - 2, 2}, /* without the last sweep and the policy's */
-                                 .labels = {"sweep", "least, most"},
-                                 .data = g->change};
-    struct sable_array sweeps = {.name = "sweeps",
-                                 .help = "backups of every state, the policy's included",
-                                 .type = SABLE_I64,
-                                 .dims = 1,
-                                 .global = {1},
-                                 .labels = {"value"},
-                                 .data = &g->sweeps};
-    struct sable_array bound = {.name = "bound",
-                                .help = "guaranteed bound of max |V - V*|",
-                                .type = SABLE_F64,
-                                .dims = 1,
-                                .global = {1},
-                                .labels = {"value"},
-                                .data = &g->bound};
-    if (put_grids(g, sink, error) || put_row(&change, context, sink, error) || put_row(&sweeps, context, sink, error))
+    const struct sable_array change = {.name = "change",
+                                       .no_digest = true,
+                                       .help = "least and most change of r + gamma V in each sweep but the last",
+                                       .type = SABLE_F64,
+                                       .dims = 2,
+                                       .global = {g->sweeps - 2, 2}, /* without the last sweep and the policy's */
+                                       .labels = {"sweep", "least, most"},
+                                       .data = g->change};
+    const struct sable_array sweeps = {.name = "sweeps",
+                                       .no_digest = true,
+                                       .help = "backups of every state, the policy's included",
+                                       .type = SABLE_I64,
+                                       .dims = 1,
+                                       .global = {1},
+                                       .labels = {"value"},
+                                       .data = &g->sweeps};
+    const struct sable_array bound = {.name = "bound",
+                                      .no_digest = true,
+                                      .help = "guaranteed bound of max |V - V*|",
+                                      .type = SABLE_F64,
+                                      .dims = 1,
+                                      .global = {1},
+                                      .labels = {"value"},
+                                      .data = &g->bound};
+    if (put_grids(g, sink, error) || sable_put_whole(sink, &change, error) || sable_put_whole(sink, &sweeps, error))
         return error->code;
-    return put_row(&bound, context, sink, error);
+    return sable_put_whole(sink, &bound, error);
 }
 
 static const struct sable_variant variants[] = {

@@ -157,24 +157,6 @@ int mdp_verify(struct mdp_rank *g, struct sable_context *context, struct sable_c
 
 /* ---- Outputs ---- */
 
-/* A few numbers that rank 0 holds; they depend on the method, not on the model: not part of the digest. */
-static int put_row(const char *name, const char *help, enum sable_number type, int64_t n, const void *data,
-                   const struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
-{
-    struct sable_array array = {.name = name,
-                                .unit = "",
-                                .help = help,
-                                .keep = SABLE_KEEP_SUMMARY,
-                                .no_digest = true,
-                                .type = type,
-                                .dims = 1,
-                                .global = {n},
-                                .count = {context->layout.rank == 0 ? n : 0},
-                                .labels = {"value"},
-                                .data = data};
-    return sable_put(sink, &array, error);
-}
-
 int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct sable_sink *sink,
                struct sable_error *error)
 {
@@ -206,10 +188,25 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
     array.data = cost ? cost : g->v;
     sable_put(sink, &array, error);
     free(cost);
-    const int64_t sweeps[3] = {g->sweeps, g->evaluations, g->products};
-    if (error->code ||
-        put_row("bound", "guaranteed bound of max |V - V*|", SABLE_F64, 1, &g->bound, context, sink, error))
+    /* They depend on the method, not on the model: no part of the digest. */
+    const int64_t counts[3] = {g->sweeps, g->evaluations, g->products};
+    const struct sable_array bound = {.name = "bound",
+                                      .help = "guaranteed bound of max |V - V*|",
+                                      .no_digest = true,
+                                      .type = SABLE_F64,
+                                      .dims = 1,
+                                      .global = {1},
+                                      .labels = {"value"},
+                                      .data = &g->bound};
+    const struct sable_array sweeps = {.name = "sweeps",
+                                       .help = "Bellman sweeps, sweeps of evaluation, products of GMRES",
+                                       .no_digest = true,
+                                       .type = SABLE_I64,
+                                       .dims = 1,
+                                       .global = {3},
+                                       .labels = {"value"},
+                                       .data = counts};
+    if (error->code || sable_put_whole(sink, &bound, error))
         return error->code;
-    return put_row("sweeps", "Bellman sweeps, sweeps of evaluation, products of GMRES", SABLE_I64, 3, sweeps, context,
-                   sink, error);
+    return sable_put_whole(sink, &sweeps, error);
 }

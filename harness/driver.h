@@ -153,6 +153,9 @@ struct sable_sink; /* output.h */
 
 /* Collective. Adds the array to the digest and, if kept, writes it to the results file. */
 int sable_put(struct sable_sink *sink, const struct sable_array *array, struct sable_error *error);
+/* Collective. The same for a few numbers that rank 0 holds whole: `offset` and `count` are filled in, `unit` may be
+ * NULL, and they are stored from --keep summary on. */
+int sable_put_whole(struct sable_sink *sink, const struct sable_array *array, struct sable_error *error);
 
 /* ---- A workload ---- */
 

@@ -307,11 +307,11 @@ hid_t sable_hdf5_dataset(hid_t parent, const char *name, hid_t type, int dims, c
     return dataset;
 }
 
-bool sable_hdf5_has(hid_t file, const char *name)
+enum sable_hdf5_found sable_hdf5_find(hid_t file, const char *name)
 {
     char path[512];
     if (strlen(name) >= sizeof path)
-        return false;
+        return SABLE_HDF5_ABSENT;
     for (size_t end = 1; end <= strlen(name); end++) {
         if (name[end] != '/' && name[end] != '\0')
             continue;
@@ -319,9 +319,15 @@ bool sable_hdf5_has(hid_t file, const char *name)
         H5L_info_t link;
         if (strcmp(path, "/") == 0)
             continue;
-        if (H5Lexists(file, path, H5P_DEFAULT) <= 0 || H5Lget_info(file, path, &link, H5P_DEFAULT) < 0 ||
-            link.type != H5L_TYPE_HARD)
-            return false;
+        if (H5Lexists(file, path, H5P_DEFAULT) <= 0)
+            return SABLE_HDF5_ABSENT;
+        if (H5Lget_info(file, path, &link, H5P_DEFAULT) < 0 || link.type != H5L_TYPE_HARD)
+            return SABLE_HDF5_ELSEWHERE;
     }
-    return true;
+    return SABLE_HDF5_OWN;
+}
+
+bool sable_hdf5_has(hid_t file, const char *name)
+{
+    return sable_hdf5_find(file, name) == SABLE_HDF5_OWN;
 }

@@ -41,7 +41,11 @@ bool sable_hdf5_get_real(hid_t object, const char *name, double *value);
  */
 hid_t sable_hdf5_dataset(hid_t parent, const char *name, hid_t type, int dims, const hsize_t *shape, const void *data);
 
-/* A link that stays within its file, all along `name`: input must not make us read other files. */
+/* What bears a name, looked at link by link: nothing; a link to another place or file, or to nowhere; or an object
+ * reached by links that stay within the file. Input must not make us read other files. */
+enum sable_hdf5_found { SABLE_HDF5_ABSENT, SABLE_HDF5_ELSEWHERE, SABLE_HDF5_OWN };
+enum sable_hdf5_found sable_hdf5_find(hid_t file, const char *name);
+/* Is it an object of its own? */
 bool sable_hdf5_has(hid_t file, const char *name);
 
 #endif

@@ -57,19 +57,7 @@ const char *sable_input_path(const struct sable_input *input)
 /* Whatever bears the name counts, a link to nowhere, too: what is there must be good, and reading will tell. */
 bool sable_input_has(struct sable_input *input, const char *name)
 {
-    char path[512];
-    if (strlen(name) >= sizeof path)
-        return false;
-    for (size_t end = 1; end <= strlen(name); end++) {
-        if (name[end] != '/' && name[end] != '\0')
-            continue;
-        snprintf(path, sizeof path, "%.*s", (int)end, name);
-        if (H5Lexists(input->file, path, H5P_DEFAULT) <= 0)
-            return false;
-        if (!sable_hdf5_has(input->file, path))
-            return true;
-    }
-    return true;
+    return sable_hdf5_find(input->file, name) != SABLE_HDF5_ABSENT;
 }
 
 int sable_input_check(struct sable_input *input, const struct sable_workload *workload, struct sable_error *error)

@@ -22,8 +22,7 @@ int sable_input_shape(struct sable_input *input, const char *name, int dims, int
 
 /* Reads the block [offset, offset + count) of a dataset into `data` (contiguous, row-major, owned by the caller),
  * converting from any stored integer or float type, or from any complex one for SABLE_C64 and SABLE_C128; refuses
- * other types, and values that do not fit an integer
- * `type`. */
+ * other types, and values that do not fit an integer `type`. */
 int sable_input_read(struct sable_input *input, const char *name, enum sable_number type, int dims,
                      const int64_t offset[], const int64_t count[], void *data, struct sable_error *error);
 

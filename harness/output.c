@@ -12,3 +12,17 @@ int sable_put(struct sable_sink *sink, const struct sable_array *array, struct s
         return SABLE_OK;
     return sable_results_array(sink->results, sink->comm, array, error);
 }
+
+int sable_put_whole(struct sable_sink *sink, const struct sable_array *array, struct sable_error *error)
+{
+    struct sable_array whole = *array;
+    int rank;
+    MPI_Comm_rank(sink->comm, &rank);
+    whole.keep = SABLE_KEEP_SUMMARY;
+    whole.unit = whole.unit ? whole.unit : "";
+    for (int d = 0; d < whole.dims; d++) {
+        whole.offset[d] = 0;
+        whole.count[d] = rank == 0 ? whole.global[d] : 0;
+    }
+    return sable_put(sink, &whole, error);
+}
