@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "machine.h"
 #include "registry.h"
@@ -76,6 +77,15 @@ void sable_launch_end(void)
     MPI_Finalized(&finalized);
     if (initialized && !finalized)
         MPI_Finalize();
+}
+
+void sable_launch_let_speak(void)
+{
+    const struct timespec moment = {2, 0};
+    int running = 0;
+    MPI_Initialized(&running);
+    if (!running)
+        nanosleep(&moment, NULL);
 }
 
 /* Cores that the ranks of this host may use, divided by those ranks if they share them. */

@@ -14,6 +14,11 @@ bool sable_launch_speaks(void);
 int sable_launch_begin(int *argc, char ***argv, struct sable_error *error);
 void sable_launch_end(void);
 
+/* For a rank that leaves with an error and without having spoken. A launcher ends all ranks as soon as one has failed:
+ * before MPI runs, when nothing is agreed, the one that speaks could be cut off before its line is out. Waits a moment,
+ * which the launcher's end of the launch shortens. */
+void sable_launch_let_speak(void);
+
 /* Collective. Sets OpenMP's threads: OMP_NUM_THREADS if given, else this rank's share of its host's cores. The
  * number is the same on every rank (the least). */
 int sable_launch_threads(MPI_Comm comm, int *threads, struct sable_error *error);

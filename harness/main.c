@@ -137,6 +137,8 @@ int main(int argc, char **argv)
     int code = dispatch(argc - 1, argv + 1, command_line ? command_line : "sable", speaks, &error);
     if (error.code && speaks)
         fprintf(stderr, "sable: %s\n", error.text);
+    if (error.code && !speaks)
+        sable_launch_let_speak();
     if (fflush(stdout) || ferror(stdout)) {
         if (speaks)
             fprintf(stderr, "sable: standard output could not be written\n");
