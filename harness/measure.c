@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "digest.h"
+#include "interrupt.h"
 #include "output.h"
 #include "progress.h"
 #include "registry.h"
@@ -88,6 +89,7 @@ static int repeat_once(const struct sable_job *job, int v, struct series *series
     job->variant[v]->run(series->state, context, error);
     sable_phase(context, 0);
     *seconds = series->clock.since - start;
+    sable_interrupt_check(error);
     return sable_agree(context->comm, error);
 }
 

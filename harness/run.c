@@ -9,6 +9,7 @@
 
 #include "build_info.h"
 #include "input.h"
+#include "interrupt.h"
 #include "plan.h"
 #include "progress.h"
 #include "report.h"
@@ -431,6 +432,7 @@ int sable_run_command(const struct sable_options *options, int threads, const ch
         return error->code;
     }
     int code = SABLE_OK;
+    sable_interrupt_watch();
     sable_bind_threads(MPI_COMM_WORLD, threads);
     if (make_sets(s, error) || sable_machine_describe(MPI_COMM_WORLD, threads, &s->machine, error))
         code = error->code;

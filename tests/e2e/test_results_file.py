@@ -14,7 +14,7 @@ import h5py
 import numpy
 import pytest
 
-from launcher import ONCE, failed_with
+from launcher import ONCE, Result, failed_with
 
 RANKS, THREADS, REPS, WARMUPS = 3, 2, 7, 2
 
@@ -345,7 +345,8 @@ def launch(sable, folder, arguments):
 
 
 def kill_after_sum(sable, folder, arguments, victim, number, delay):
-    """Starts a run whose null/sleep takes forever, and kills `victim` (mpirun or a rank) once null/sum was reported."""
+    """Starts a run whose null/sleep takes forever, and kills `victim` (mpirun or a rank) once null/sum was reported.
+    Returns the exit status and standard error."""
     process = launch(sable, folder, arguments)
     family = {process.pid}
     try:
@@ -360,8 +361,9 @@ def kill_after_sum(sable, folder, arguments, victim, number, delay):
         process.wait(30)
     finally:
         end(family)
-        process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
+    return process.returncode, errors
 
 
 @pytest.mark.parametrize(
@@ -389,6 +391,17 @@ def test_a_killed_run_keeps_what_had_finished_and_resumes(sable, run, tmp_path, 
     with h5py.File(tmp_path / "out.h5", "r") as file:
         assert file.attrs["complete"] == 1
         assert (file["runs/null/sum/sable/seconds"][()] == before).all()
+
+
+@pytest.mark.parametrize("victim", ["mpirun", 2])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_signal_ends_a_run_after_the_repetition_under_way(sable, tmp_path, sum_first, victim, number):
+    if victim == "mpirun" and (number == signal.SIGTERM or not sable.openmpi):
+        pytest.skip("this launcher ends its ranks by itself")
+    arguments = [*sum_first, "--ceilings", "none", "-s", "n=50000", "-n", "1000", "-s", "delay=0.3", "-o", "out.h5"]
+    code, errors = kill_after_sum(sable, tmp_path, arguments, victim, number, 0.2)
+    failed_with(Result(code, "", errors), 3, number.name, "--resume", alone=False)
+    assert complete_runs(tmp_path / "out.h5.partial") == {"null/sum/sable"}
 
 
 def test_a_run_killed_at_any_moment_leaves_no_unreadable_file(sable, run, tmp_path):
