@@ -40,6 +40,7 @@ static const struct sable_class classes[] = {{"T", "batch=2 heads=6 kv_heads=3 q
                                              {"D", "model=llama3_8b queries=131072"},
                                              {"E", "model=llama3_8b queries=1048576"},
                                              {0}};
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const char *const phases[] = {
     [PHASE_COMPUTE] = "compute", [PHASE_COMMUNICATE] = "communicate", [PHASE_WAIT] = "wait", NULL};
 static const struct sable_fault faults[] = {
@@ -186,6 +187,7 @@ const struct sable_workload sable_attention_prefill = {
     .params_size = sizeof(struct attention_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -190,6 +190,7 @@ static const struct sable_param sum_parameters[] = {
 };
 static const struct sable_class sum_classes[] = {{"T", "n=100003"},    {"S", "n=1000000"},    {"A", "n=16000000"},
                                                  {"B", "n=256000000"}, {"C", "n=4000000000"}, {0}};
+static const struct sable_growth sum_weak[] = {{"n", 1}, {0}};
 static const char *const sum_phases[] = {"compute", "communicate", NULL};
 static const struct sable_fault sum_faults[] = {
     {"lost_rank", "leave out the last rank's part"}, {"flip_bit", "flip one bit of one element"}, {0}};
@@ -358,6 +359,7 @@ const struct sable_workload sable_null_sum = {
     .params_size = sizeof(struct sum_params),
     .params = sum_parameters,
     .classes = sum_classes,
+    .weak = sum_weak,
     .variants = sum_variants,
     .phases = sum_phases,
     .faults = sum_faults,

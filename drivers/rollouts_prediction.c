@@ -43,6 +43,7 @@ static const struct sable_class classes[] = {
     {"A", "n=64 episodes=10000000"},        {"B", "n=256 episodes=100000000"},
     {"C", "n=512 episodes=1000000000"},     {"D", "n=512 episodes=10000000000"},
     {"E", "n=1024 episodes=100000000000"},  {0}};
+static const struct sable_growth weak[] = {{"episodes", 1}, {0}};
 enum { PHASE_PLAY, PHASE_WAIT, PHASE_REDUCE };
 static const char *const phases[] = {[PHASE_PLAY] = "play", [PHASE_WAIT] = "wait", [PHASE_REDUCE] = "reduce", NULL};
 static const struct sable_fault faults[] = {ROLLOUTS_FAULTS, {0}};
@@ -449,6 +450,7 @@ const struct sable_workload sable_rollouts_prediction = {
     .params_size = sizeof(struct prediction_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -53,6 +53,7 @@ static const struct sable_class classes[] = {
     {"A", "n=1000 episodes=10000000"},      {"B", "n=1000 episodes=100000000"},
     {"C", "n=2000 episodes=1000000000"},    {"D", "n=2000 episodes=10000000000"},
     {"E", "n=4000 episodes=100000000000"},  {0}};
+static const struct sable_growth weak[] = {{"episodes", 1}, {0}};
 enum { PHASE_PLAY, PHASE_WAIT, PHASE_REDUCE };
 static const char *const phases[] = {[PHASE_PLAY] = "play", [PHASE_WAIT] = "wait", [PHASE_REDUCE] = "reduce", NULL};
 static const struct sable_fault faults[] = {ROLLOUTS_FAULTS, {0}};
@@ -429,6 +430,7 @@ const struct sable_workload sable_rollouts_steps = {
     .params_size = sizeof(struct steps_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

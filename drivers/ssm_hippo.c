@@ -47,6 +47,7 @@ static const struct sable_class classes[] = {
     {"A", "order=256 channels=4096 length=4096"},      {"B", "order=256 channels=65536 length=8192"},
     {"C", "order=256 channels=524288 length=16384"},   {"D", "order=256 channels=4194304 length=16384"},
     {"E", "order=256 channels=33554432 length=16384"}, {0}};
+static const struct sable_growth weak[] = {{"channels", 1}, {0}};
 static const char *const phases[] = {"scan", NULL};
 static const struct sable_fault faults[] = {
     {"lost_carry", "forget the coefficients half way"},
@@ -399,6 +400,7 @@ const struct sable_workload sable_ssm_hippo = {
     .params_size = sizeof(struct hippo_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -44,6 +44,7 @@ static const struct sable_class classes[] = {
     {"A", "batch=4 channels=2048 states=16 length=4096"},      {"B", "batch=16 channels=4096 states=16 length=8192"},
     {"C", "batch=64 channels=5120 states=16 length=16384"},    {"D", "batch=256 channels=8192 states=16 length=32768"},
     {"E", "batch=1024 channels=8192 states=16 length=131072"}, {0}};
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const char *const phases[] = {"scan", NULL};
 static const struct sable_fault faults[] = {
     {"lost_carry", "forget the state half way"},
@@ -436,6 +437,7 @@ const struct sable_workload sable_ssm_mamba = {
     .params_size = sizeof(struct mamba_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -29,6 +29,7 @@ static const struct sable_class classes[] = {
     {"A", "channels=1024 states=16 length=16384"},     {"B", "channels=1024 states=64 length=65536"},
     {"C", "channels=4096 states=64 length=131072"},    {"D", "channels=4096 states=64 length=1048576"},
     {"E", "channels=16384 states=64 length=2097152"},  {0}};
+static const struct sable_growth weak[] = {{"channels", 1}, {0}};
 static const char *const phases[] = {[PHASE_SCAN] = "scan", [PHASE_CARRY] = "carry", [PHASE_RESCAN] = "rescan", NULL};
 static const struct sable_fault faults[] = {
     {"lost_carry", "forget the state half way (of the first chunks)"},
@@ -268,6 +269,7 @@ const struct sable_workload sable_ssm_scan = {
     .params_size = sizeof(struct scan_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

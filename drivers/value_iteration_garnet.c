@@ -38,6 +38,7 @@ static const struct sable_class classes[] = {
     {"E", "states=40000000000 actions=8 branching=8 gamma=0.99 locality=100000"},
     {0},
 };
+static const struct sable_growth weak[] = {{"states", 1}, {0}};
 
 struct garnet_state {
     struct garnet_params params;
@@ -170,6 +171,7 @@ const struct sable_workload sable_value_iteration_garnet = {
     .params_size = sizeof(struct garnet_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = mdp_phases,
     .faults = mdp_faults,

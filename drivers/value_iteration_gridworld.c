@@ -47,6 +47,7 @@ static const struct sable_class classes[] = {
     {"A", "n=2048 gamma=0.95 tol=1e-3"},           {"B", "n=8192 gamma=0.95 tol=0.1"},
     {"C", "n=32768 gamma=0.95 tol=0.1"},           {"D", "n=131072 gamma=0.95 tol=0.1"},
     {"E", "n=524288 gamma=0.95 tol=0.1"},          {0}};
+static const struct sable_growth weak[] = {{"n", 0.5}, {"columns", 0.5}, {0}};
 static const char *const phases[] = {
     [PHASE_COMPUTE] = "compute", [PHASE_HALO] = "halo", [PHASE_REDUCE] = "reduce", NULL};
 static const struct sable_fault faults[] = {
@@ -295,6 +296,7 @@ const struct sable_workload sable_value_iteration_gridworld = {
     .params_size = sizeof(struct gridworld_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -38,6 +38,7 @@ static const struct sable_param parameters[] = {
 static const struct sable_class classes[] = {
     {"T", "coarsen=8"}, {"S", "coarsen=2"}, {"A", "refine=1"},  {"B", "refine=2"},
     {"C", "refine=4"},  {"D", "refine=16"}, {"E", "refine=64"}, {0}};
+static const struct sable_growth weak[] = {{"refine", 0.5}, {0}};
 
 static const char *const phases[] = {"sweep", "halo", "agree", "certify", NULL};
 
@@ -312,6 +313,7 @@ const struct sable_workload sable_value_iteration_sea = {
     .params_size = sizeof(struct sea_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

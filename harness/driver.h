@@ -47,6 +47,14 @@ struct sable_class {
     const char *settings;
 };
 
+/* How a problem grows in weak scaling: on p processors (ranks × threads) the parameter is its value times p^exponent,
+ * so that p times the work is shared by p. An n × n grid has {"n", 0.5}; 0 ("as many as") stays 0. Integers are
+ * rounded, and a growth that rounding spoils by more than a tenth is refused. */
+struct sable_growth {
+    const char *parameter; /* an INT or REAL of the workload */
+    double exponent;
+};
+
 /* ---- What runs where ---- */
 
 struct sable_layout {
@@ -185,6 +193,7 @@ struct sable_workload {
     size_t params_size;
     const struct sable_param *params;     /* ends with a NULL name, as the lists below */
     const struct sable_class *classes;    /* T, S, A … E */
+    const struct sable_growth *weak;      /* what --weak multiplies; NULL: no weak scaling is declared */
     const struct sable_variant *variants; /* reference first */
     const char *const *phases;            /* columns of the timing cube, e.g. compute, communicate, wait */
     const struct sable_fault *faults;     /* known to --inject-fault; may be NULL */

@@ -62,6 +62,11 @@ static void print_help(FILE *stream, const struct sable_workload *workload)
     fprintf(stream, "\n  classes (--class)\n");
     for (const struct sable_class *class = workload->classes; class->name; class ++)
         fprintf(stream, "    %-14s %s\n", class->name, class->settings);
+    if (workload->weak) {
+        fprintf(stream, "\n  weak scaling (--weak), on p processors\n");
+        for (const struct sable_growth *growth = workload->weak; growth->parameter; growth++)
+            fprintf(stream, "    %-14s times p^%g\n", growth->parameter, growth->exponent);
+    }
     fprintf(stream, "\n  variants (--variant)\n");
     for (const struct sable_variant *variant = workload->variants; variant->name; variant++)
         fprintf(stream, "    %-14s %s\n", variant->name, variant->summary);
@@ -147,6 +152,15 @@ static json_t *json_of_fields(const struct sable_field *field)
     return list;
 }
 
+/* null where no weak scaling is declared. */
+static json_t *json_of_growth(const struct sable_growth *growth)
+{
+    json_t *list = growth ? json_array() : json_null();
+    for (; growth && growth->parameter; growth++)
+        json_array_append_new(list, json_pack("{ss sf}", "parameter", growth->parameter, "exponent", growth->exponent));
+    return list;
+}
+
 static json_t *json_of_workload(const struct sable_workload *workload)
 {
     json_t *params = json_array(), *classes = json_object(), *variants = json_object(), *faults = json_object();
@@ -158,12 +172,12 @@ static json_t *json_of_workload(const struct sable_workload *workload)
         json_object_set_new(variants, variant->name, json_string(variant->summary));
     for (const struct sable_fault *fault = workload->faults; fault && fault->name; fault++)
         json_object_set_new(faults, fault->name, json_string(fault->help));
-    return json_pack("{ss ss# ss ss s{ss ss} sb sb so so so so so so}", "name", workload->name, "family",
+    return json_pack("{ss ss# ss ss s{ss ss} sb sb so so so so so so so}", "name", workload->name, "family",
                      workload->name, (int)family_length(workload), "summary", workload->summary, "source",
                      workload->source, "fom", "name", workload->fom.name, "unit", workload->fom.unit,
                      "layout_invariant", workload->layout_invariant, "test_only", workload->test_only, "parameters",
-                     params, "classes", classes, "variants", variants, "faults", faults, "inputs",
-                     json_of_fields(workload->inputs), "outputs", json_of_fields(workload->outputs));
+                     params, "classes", classes, "weak", json_of_growth(workload->weak), "variants", variants, "faults",
+                     faults, "inputs", json_of_fields(workload->inputs), "outputs", json_of_fields(workload->outputs));
 }
 
 int sable_list(FILE *stream, bool json, struct sable_error *error)

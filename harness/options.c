@@ -32,7 +32,8 @@ enum key {
     KEY_RESUME,
     KEY_RANKS,
     KEY_MEMORY,
-    KEY_FAULT
+    KEY_FAULT,
+    KEY_WEAK
 };
 
 static const struct argp_option run_options[] = {
@@ -45,6 +46,7 @@ static const struct argp_option run_options[] = {
     {"seed", KEY_SEED, "N", 0, "Of the random numbers (default 1)", 1},
     {"memory", KEY_MEMORY, "PCT%", 0, "Of the memory available, for --class auto (default 80%)", 1},
     {"ranks", KEY_RANKS, "N[,N]", 0, "Repeat the run on the first N ranks of this launch, for each N", 1},
+    {"weak", KEY_WEAK, NULL, 0, "Weak scaling: grow the problem by ranks x threads, as each workload declares", 1},
     {NULL, 0, NULL, 0, "How it is measured:", 2},
     {"reps", KEY_REPS, "N|auto", 0, "Repetitions; auto: until the median is known to 2 % (default)", 2},
     {"warmup", KEY_WARMUP, "N", 0, "Repetitions that are not counted (default 1)", 2},
@@ -284,6 +286,8 @@ static bool *flag_of(int key, struct sable_options *o)
         return &o->shuffle;
     case KEY_FORCE:
         return &o->force;
+    case KEY_WEAK:
+        return &o->weak;
     case KEY_HELP:
         return &o->help;
     default:

@@ -22,6 +22,7 @@ struct sable_options {
     const char *variant[SABLE_MAX_VARIANTS]; /* "all" stands alone */
     int settings;
     const char *setting[SABLE_MAX_SETTINGS]; /* "name=value" */
+    bool weak;                               /* the class is the problem of one processor, grown by ranks × threads */
     const char *input, *output, *resume, *fault;
     struct sable_effort effort;
     enum sable_keep keep;

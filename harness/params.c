@@ -169,6 +169,42 @@ int sable_params_class(const struct sable_workload *workload, void *params, cons
     return SABLE_OK;
 }
 
+/* One parameter times p^exponent. A relative error e of a rounded value is one of about e / |exponent| in the work. */
+static int grow_value(const struct sable_workload *workload, const struct sable_param *param, double exponent,
+                      int64_t processors, void *params, struct sable_error *error)
+{
+    void *field = (char *)params + param->offset;
+    double now = param->type == SABLE_INT ? (double)*(int64_t *)field : *(double *)field;
+    double wanted = now * pow((double)processors, exponent), grown = param->type == SABLE_INT ? round(wanted) : wanted;
+    if (!(grown >= param->min && grown <= param->max))
+        return sable_fail(error, SABLE_BAD_INPUT, "%s: %s=%g times %lld^%g leaves its range [%g, %g]", workload->name,
+                          param->name, now, (long long)processors, exponent, param->min, param->max);
+    if (!(fabs(grown - wanted) <= 0.1 * fabs(exponent) * fabs(wanted)))
+        return sable_fail(error, SABLE_BAD_INPUT, "%s can't grow %lld times: %s=%g would be %.3g, which is no integer",
+                          workload->name, (long long)processors, param->name, now, wanted);
+    if (param->type == SABLE_INT)
+        *(int64_t *)field = (int64_t)grown;
+    else
+        *(double *)field = grown;
+    return SABLE_OK;
+}
+
+int sable_params_grow(const struct sable_workload *workload, void *params, int64_t processors,
+                      struct sable_error *error)
+{
+    if (!workload->weak)
+        return sable_fail(error, SABLE_BAD_INPUT, "%s declares no weak scaling", workload->name);
+    for (const struct sable_growth *growth = workload->weak; growth->parameter; growth++) {
+        const struct sable_param *param = find(workload, growth->parameter, strlen(growth->parameter));
+        if (!param || (param->type != SABLE_INT && param->type != SABLE_REAL))
+            return sable_fail(error, SABLE_BUG, "%s: weak scaling names '%s', which is no number", workload->name,
+                              growth->parameter);
+        if (grow_value(workload, param, growth->exponent, processors, params, error))
+            return error->code;
+    }
+    return SABLE_OK;
+}
+
 void sable_params_settings(const struct sable_workload *workload, const void *params, struct sable_setting *settings)
 {
     for (int i = 0; workload->params[i].name; i++) {

@@ -91,7 +91,17 @@ static int fill_params(const struct sable_options *options, const char *class_na
             sable_params_set(workload, item->params, options->setting[s], error))
             return error->code;
     }
-    return workload->check ? workload->check(item->params, layout, error) : SABLE_OK;
+    item->growth = options->weak ? (int64_t)layout.ranks * layout.threads : 1;
+    struct sable_error why = {0};
+    if ((options->weak && sable_params_grow(workload, item->params, item->growth, &why)) ||
+        (workload->check && workload->check(item->params, layout, &why))) {
+        if (!options->weak || why.code != SABLE_BAD_INPUT)
+            return sable_fail(error, (enum sable_exit)why.code, "%s", why.text);
+        bool named = strncmp(why.text, workload->name, strlen(workload->name)) == 0;
+        snprintf(item->left_out, sizeof item->left_out, "%s%s%.200s", named ? "" : workload->name, named ? "" : ": ",
+                 why.text);
+    }
+    return SABLE_OK;
 }
 
 /* Collective: the most that a rank needs, and the largest share of what a rank has. */
@@ -124,6 +134,17 @@ static int largest_class(const struct sable_options *options, MPI_Comm comm, str
     return SABLE_OK;
 }
 
+/* Collective: what one rank can't grow, all leave out. */
+static int agree_to_leave_out(MPI_Comm comm, struct sable_plan_item *item, struct sable_error *error)
+{
+    int own = item->left_out[0] != '\0', any;
+    if (sable_check_mpi(MPI_Allreduce(&own, &any, 1, MPI_INT, MPI_MAX, comm), "MPI_Allreduce", error))
+        return error->code;
+    if (any && !own)
+        snprintf(item->left_out, sizeof item->left_out, "%s can't grow so on all ranks", item->workload->name);
+    return SABLE_OK;
+}
+
 static int make_item(const struct sable_options *options, MPI_Comm comm, struct sable_layout layout, double available,
                      struct sable_plan_item *item, struct sable_error *error)
 {
@@ -136,7 +157,7 @@ static int make_item(const struct sable_options *options, MPI_Comm comm, struct 
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the parameters of %s", workload->name);
     else if (!choose_variants(options, item, error) && strcmp(options->class_name, "auto") != 0)
         fill_params(options, options->class_name, layout, item, error);
-    if (sable_agree(comm, error) ||
+    if (sable_agree(comm, error) || (options->weak && agree_to_leave_out(comm, item, error)) || item->left_out[0] ||
         (strcmp(options->class_name, "auto") == 0 && largest_class(options, comm, layout, available, item, error)) ||
         predict_memory(comm, layout, available, item, &share, error))
         return error->code;
@@ -179,6 +200,26 @@ static int select_items(const struct sable_options *options, struct sable_plan *
     return error->code ? error->code : check_names(options, plan, error);
 }
 
+/* Takes out what can't grow, the same on every rank; a mistake only if nothing is left. */
+static int leave_out(struct sable_plan *plan, struct sable_error *error)
+{
+    int kept = 0;
+    for (int i = 0; i < plan->count; i++) {
+        struct sable_plan_item *item = &plan->item[i];
+        size_t used = strlen(plan->left_out);
+        if (item->left_out[0]) {
+            snprintf(plan->left_out + used, sizeof plan->left_out - used, "%s%s", used ? "\n" : "", item->left_out);
+            free(item->params);
+            free(item->setting);
+        } else
+            plan->item[kept++] = *item;
+    }
+    plan->count = kept;
+    return kept
+               ? SABLE_OK
+               : sable_fail(error, SABLE_BAD_INPUT, "--weak: %.*s", (int)strcspn(plan->left_out, "\n"), plan->left_out);
+}
+
 int sable_plan_make(const struct sable_options *options, MPI_Comm comm, int threads, double available,
                     struct sable_plan *plan, struct sable_error *error)
 {
@@ -194,6 +235,8 @@ int sable_plan_make(const struct sable_options *options, MPI_Comm comm, int thre
         if (sable_agree(comm, error))
             return error->code;
     }
+    if (leave_out(plan, error)) /* alike on all ranks */
+        return error->code;
     if (options->shuffle)
         shuffle(plan, options->seed);
     return SABLE_OK;
@@ -221,11 +264,15 @@ void sable_plan_print(FILE *stream, const struct sable_plan *plan, int ranks, in
                 item->memory / gib, item->memory > available ? ": DOES NOT FIT" : "");
         for (int v = 0; v < item->variants; v++)
             fprintf(stream, " %s", item->variant[v]->name);
+        if (item->growth > 1)
+            fprintf(stream, "\n  growth     %lld times the class", (long long)item->growth);
         fprintf(stream, "\n  parameters");
         for (int s = 0; s < item->settings; s++)
             fprintf(stream, " %s=%s", item->setting[s].name, item->setting[s].text);
         fprintf(stream, "\n");
     }
+    if (plan->left_out[0])
+        fprintf(stream, "left out: %s\n", plan->left_out);
 }
 
 json_t *sable_plan_json(const struct sable_plan *plan, int ranks, int threads, double available)
@@ -238,10 +285,10 @@ json_t *sable_plan_json(const struct sable_plan *plan, int ranks, int threads, d
             json_array_append_new(variants, json_string(item->variant[v]->name));
         for (int s = 0; s < item->settings; s++)
             json_object_set_new(parameters, item->setting[s].name, json_string(item->setting[s].text));
-        json_array_append_new(list, json_pack("{ss ss sf so so}", "workload", item->workload->name, "class",
-                                              item->class_name, "memory_per_rank", item->memory, "variants", variants,
-                                              "parameters", parameters));
+        json_array_append_new(list, json_pack("{ss ss sI sf so so}", "workload", item->workload->name, "class",
+                                              item->class_name, "growth", (json_int_t)item->growth, "memory_per_rank",
+                                              item->memory, "variants", variants, "parameters", parameters));
     }
-    return json_pack("{si si sf so}", "ranks", ranks, "threads", threads, "memory_available", available, "would_run",
-                     list);
+    return json_pack("{si si sf so ss}", "ranks", ranks, "threads", threads, "memory_available", available, "would_run",
+                     list, "left_out", plan->left_out);
 }

@@ -14,6 +14,8 @@ struct sable_plan_item {
     int settings;
     struct sable_setting *setting; /* [settings] the parameters as stored */
     char class_name[16];
+    int64_t growth;     /* --weak: how many times the class's problem it is; 1 otherwise */
+    char left_out[300]; /* why it can't grow so */
     int variants;
     const struct sable_variant *variant[SABLE_MAX_VARIANTS];
     int fault;     /* --inject-fault, as in struct sable_context */
@@ -23,6 +25,7 @@ struct sable_plan_item {
 struct sable_plan {
     int count;
     struct sable_plan_item *item; /* in the order of running */
+    char left_out[2000];          /* --weak: lines that say which workloads can't grow, and why */
 };
 
 /* Collective over `comm`. Checks every name and range, and that each workload fits into `available` bytes per rank. */

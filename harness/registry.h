@@ -26,6 +26,10 @@ int sable_params_set(const struct sable_workload *workload, void *params, const 
 /* The settings of a class. */
 int sable_params_class(const struct sable_workload *workload, void *params, const char *class_name,
                        struct sable_error *error);
+/* Weak scaling: the problem of one processor grown for `processors`. SABLE_BAD_INPUT where the workload declares no
+ * growth, or rounding would spoil it by more than a tenth. */
+int sable_params_grow(const struct sable_workload *workload, void *params, int64_t processors,
+                      struct sable_error *error);
 bool sable_params_know(const struct sable_workload *workload, const char *name, size_t length);
 
 /* The parameters as stored and shown; `settings` has room for sable_param_count(). */

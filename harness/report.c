@@ -222,11 +222,11 @@ static json_t *json_of_run(const struct sable_run *run)
     for (int s = 0; s < run->settings; s++)
         json_object_set_new(parameters, run->setting[s].name, json_of_setting(&run->setting[s]));
     json_t *json =
-        json_pack("{ss ss ss so sI si si sI ss so so so}", "workload", run->name, "variant", run->variant, "class",
+        json_pack("{ss ss ss so sI si si sI sI ss so so so}", "workload", run->name, "variant", run->variant, "class",
                   run->class_name, "parameters", parameters, "seed", (json_int_t)run->seed, "ranks", run->ranks,
-                  "threads", run->threads, "reps", (json_int_t)run->reps, "stopped", run->stopped, "seconds",
-                  number(time.mid), "seconds_ci_low", number(time.exists ? time.low : NAN), "seconds_ci_high",
-                  number(time.exists ? time.high : NAN));
+                  "threads", run->threads, "growth", (json_int_t)run->growth, "reps", (json_int_t)run->reps, "stopped",
+                  run->stopped, "seconds", number(time.mid), "seconds_ci_low", number(time.exists ? time.low : NAN),
+                  "seconds_ci_high", number(time.exists ? time.high : NAN));
     json_t *rest = json_pack(
         "{ss ss so so so ss so so ss so so so ss ss ss so ss}", "fom_name", run->fom_name, "fom_unit", run->fom_unit,
         "fom", number(run->fom), "fom_ci_low", number(run->fom_low), "fom_ci_high", number(run->fom_high), "ceiling",

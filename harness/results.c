@@ -400,6 +400,7 @@ static herr_t put_identity(hid_t group, const struct sable_run *run)
                    sable_hdf5_put_integer(group, "seed", (int64_t)run->seed) < 0 ||
                    sable_hdf5_put_integer(group, "ranks", run->ranks) < 0 ||
                    sable_hdf5_put_integer(group, "threads", run->threads) < 0 ||
+                   sable_hdf5_put_integer(group, "growth", run->growth) < 0 ||
                    sable_hdf5_put_text(group, "strategy", run->strategy) < 0 ||
                    sable_hdf5_put_text(group, "input", run->input) < 0 ||
                    sable_hdf5_put_integer(group, "order", run->order) < 0

@@ -47,6 +47,7 @@ struct sable_run {
     struct sable_setting *setting;
     uint64_t seed;
     int ranks, threads, warmups;
+    int64_t growth;    /* --weak: how many times the class's problem it is; 1 otherwise */
     char strategy[32]; /* the parameter `strategy`, or "" */
     char input[1024];  /* --input as typed, or "" */
     char stopped[32];  /* why the repetitions ended: "interval", "max-time", "asked" */

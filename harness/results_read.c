@@ -163,6 +163,8 @@ static bool read_outcome(hid_t group, struct sable_run *run)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!sable_hdf5_get_text(group, texts[i].name, texts[i].text, texts[i].size))
             return false;
+    run->growth = 1;
+    sable_hdf5_get_integer(group, "growth", &run->growth);              /* as this */
     sable_hdf5_get_text(group, "input", run->input, sizeof run->input); /* files before 0.1 had none */
     run->has_digest = digest[0] != '\0';
     run->digest = strtoull(digest, &end, 16);

@@ -141,6 +141,7 @@ static struct sable_run expected_run(const struct session *s, const struct sable
                             .seed = s->options->seed,
                             .ranks = ranks,
                             .threads = s->threads,
+                            .growth = item->growth,
                             .fom = NAN,
                             .ratio = NAN};
     snprintf(run.name, sizeof run.name, "%s", item->workload->name);
@@ -257,6 +258,8 @@ static int make_sets(struct session *s, struct sable_error *error)
         if (sable_agree(MPI_COMM_WORLD, error))
             return error->code;
         s->progress.workloads += s->set[i].plan.count;
+        if (s->set[i].plan.left_out[0] && s->rank == 0 && !o->dry_run)
+            fprintf(stderr, "left out: %s\n", s->set[i].plan.left_out);
     }
     return SABLE_OK;
 }
