@@ -1,6 +1,5 @@
 """Results files that peers write (scripts/peers/results.py) are sable's own format: `sable show` reads and judges them."""
 
-import os
 import pathlib
 import sys
 
@@ -8,7 +7,7 @@ import h5py
 import numpy
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(os.environ["SABLE_SOURCE_DIR"]) / "scripts" / "peers"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts" / "peers"))
 import results
 
 FOM = ("transitions", "Gtransition/s", 1e9)
