@@ -172,6 +172,7 @@ struct sable_variant {
     const char *summary;
     /* The only timed call, collective over context->comm. */
     int (*run)(void *state, struct sable_context *context, struct sable_error *error);
+    bool peer; /* another project's code, for comparison: its bits are its own */
 };
 
 struct sable_field { /* an input or output array, for --help */

@@ -69,7 +69,7 @@ static void print_help(FILE *stream, const struct sable_workload *workload)
     }
     fprintf(stream, "\n  variants (--variant)\n");
     for (const struct sable_variant *variant = workload->variants; variant->name; variant++)
-        fprintf(stream, "    %-14s %s\n", variant->name, variant->summary);
+        fprintf(stream, "    %-14s %s%s\n", variant->name, variant->summary, variant->peer ? " (peer)" : "");
     print_fields(stream, "inputs (--input FILE.h5)", workload->inputs);
     print_fields(stream, "outputs (--keep full)", workload->outputs);
     if (workload->faults && workload->faults->name) {
@@ -164,20 +164,25 @@ static json_t *json_of_growth(const struct sable_growth *growth)
 static json_t *json_of_workload(const struct sable_workload *workload)
 {
     json_t *params = json_array(), *classes = json_object(), *variants = json_object(), *faults = json_object();
+    json_t *peers = json_array();
     for (const struct sable_param *param = workload->params; param->name; param++)
         json_array_append_new(params, json_of_param(param));
     for (const struct sable_class *class = workload->classes; class->name; class ++)
         json_object_set_new(classes, class->name, json_string(class->settings));
     for (const struct sable_variant *variant = workload->variants; variant->name; variant++)
         json_object_set_new(variants, variant->name, json_string(variant->summary));
+    for (const struct sable_variant *variant = workload->variants; variant->name; variant++)
+        if (variant->peer)
+            json_array_append_new(peers, json_string(variant->name));
     for (const struct sable_fault *fault = workload->faults; fault && fault->name; fault++)
         json_object_set_new(faults, fault->name, json_string(fault->help));
-    return json_pack("{ss ss# ss ss s{ss ss} sb sb so so so so so so so}", "name", workload->name, "family",
+    return json_pack("{ss ss# ss ss s{ss ss} sb sb so so so so so so so so}", "name", workload->name, "family",
                      workload->name, (int)family_length(workload), "summary", workload->summary, "source",
                      workload->source, "fom", "name", workload->fom.name, "unit", workload->fom.unit,
                      "layout_invariant", workload->layout_invariant, "test_only", workload->test_only, "parameters",
-                     params, "classes", classes, "weak", json_of_growth(workload->weak), "variants", variants, "faults",
-                     faults, "inputs", json_of_fields(workload->inputs), "outputs", json_of_fields(workload->outputs));
+                     params, "classes", classes, "weak", json_of_growth(workload->weak), "variants", variants, "peers",
+                     peers, "faults", faults, "inputs", json_of_fields(workload->inputs), "outputs",
+                     json_of_fields(workload->outputs));
 }
 
 int sable_list(FILE *stream, bool json, struct sable_error *error)

@@ -266,7 +266,8 @@ static void describe_run(const struct sable_job *job, int v, const struct series
     run->phases = series->clock.phases;
     for (int phase = 0; phase < run->phases; phase++)
         snprintf(run->phase_name[phase], sizeof run->phase_name[phase], "%s", workload->phases[phase]);
-    run->layout_invariant = workload->layout_invariant;
+    run->peer = job->variant[v]->peer;
+    run->layout_invariant = workload->layout_invariant && !run->peer;
     snprintf(run->fom_name, sizeof run->fom_name, "%s", workload->fom.name);
     snprintf(run->fom_unit, sizeof run->fom_unit, "%s", workload->fom.unit);
 }

@@ -435,6 +435,8 @@ static herr_t put_outcome(hid_t group, const struct sable_run *run)
                  {"digest", digest},
                  {"warnings", run->warnings}};
     herr_t written = sable_hdf5_put_integer(group, "layout_invariant", run->layout_invariant);
+    if (written >= 0)
+        written = sable_hdf5_put_integer(group, "peer", run->peer);
     for (size_t i = 0; i < sizeof reals / sizeof *reals && written >= 0; i++)
         written = sable_hdf5_put_real(group, reals[i].name, reals[i].value);
     for (size_t i = 0; i < sizeof texts / sizeof *texts && written >= 0; i++)

@@ -68,9 +68,9 @@ struct sable_run {
     enum sable_verdict verified; /* PASS, FAIL, SKIPPED */
     enum sable_verdict verdict;  /* also UNTRUSTED */
     uint64_t digest;
-    bool has_digest, layout_invariant;
-    char warnings[2000]; /* lines */
-    int64_t order;       /* place in the launch */
+    bool has_digest, layout_invariant, peer; /* layout_invariant: of the variant, so not of a peer */
+    char warnings[2000];                     /* lines */
+    int64_t order;                           /* place in the launch */
 };
 
 /* Before anything is computed: is the folder there and writable, is PATH or PATH.partial taken (unless `force`)?

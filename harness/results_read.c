@@ -137,7 +137,7 @@ static bool read_verdict(hid_t group, const char *name, enum sable_verdict *verd
 static bool read_outcome(hid_t group, struct sable_run *run)
 {
     char digest[32], *end;
-    int64_t invariant;
+    int64_t invariant, peer = 0;
     const struct {
         const char *name;
         double *value;
@@ -172,6 +172,7 @@ static bool read_outcome(hid_t group, struct sable_run *run)
         !sable_hdf5_get_integer(group, "order", &run->order) || !read_verdict(group, "verified", &run->verified))
         return false;
     run->layout_invariant = invariant != 0;
+    run->peer = sable_hdf5_get_integer(group, "peer", &peer) && peer != 0; /* files before 0.1 had none */
     return read_verdict(group, "verdict", &run->verdict);
 }
 

@@ -34,6 +34,9 @@ def bits_of(sable, folder, names, variants, ranks, threads, env=None):
     bits = {}
 
     def collect(name, item):
+        run = "/".join(name.split("/")[:3])  # family, workload, variant
+        if file["runs"][run].attrs.get("peer", 0):
+            return  # another project's code: its bits are its own
         if isinstance(item, h5py.Dataset) and "/outputs/" in name:
             bits[name] = (item.shape, item.dtype.str, item[()].tobytes())
         elif "digest" in item.attrs:
@@ -57,7 +60,8 @@ def first_layout(sable, invariant, tmp_path_factory):
 
 def test_the_comparison_sees_digests_and_outputs_of_every_workload(first_layout, invariant, workloads):
     assert {"null/sleep", "null/sum"} <= set(invariant)
-    for name, variant in ((n, v) for n in invariant for v in workloads[n]["variants"]):
+    for name, variant in ((n, v) for n in invariant for v in workloads[n]["variants"]
+                          if v not in workloads[n]["peers"]):
         assert int(first_layout[f"{name}/{variant}"], 16) != 0, "no digest"
         stored = {key.rsplit("/", 1)[1] for key in first_layout if key.startswith(f"{name}/{variant}/outputs/")}
         assert stored, f"{name}/{variant} stores no outputs: the comparison would see nothing"
