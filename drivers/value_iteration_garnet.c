@@ -3,10 +3,9 @@
  * scattered (locality=0) or near (locality>0) values between ranks. Mathematics, work model, parallel scheme:
  * docs/value_iteration_mdp.md; the model: kernels/value_iteration/sable_garnet.h. */
 #include <math.h>
-#include <stdlib.h>
 
 #include "sable_garnet.h"
-#include "value_iteration_mdp.h"
+#include "value_iteration_generated.h"
 
 struct garnet_params {
     struct mdp_params mdp;
@@ -40,22 +39,16 @@ static const struct sable_class classes[] = {
 };
 static const struct sable_growth weak[] = {{"states", 1}, {0}};
 
-struct garnet_state {
-    struct garnet_params params;
-    struct sable_garnet garnet;
-    struct mdp_source source;
-    struct mdp_rank rank;
-};
-
 static int64_t row_of(const void *self, int64_t state, int64_t action, double *reward, int64_t *column,
                       double *probability)
 {
     return sable_garnet_row(self, state, action, reward, column, probability);
 }
 
-static void make_model(const struct garnet_params *p, uint64_t seed, struct sable_garnet *garnet,
-                       struct mdp_source *source)
+static void make_model(const void *params, uint64_t seed, void *model, struct mdp_source *source)
 {
+    const struct garnet_params *p = params;
+    struct sable_garnet *garnet = model;
     *garnet = (struct sable_garnet){seed, p->states, p->actions, p->branching, p->locality};
     *source = (struct mdp_source){.states = p->states,
                                   .actions = p->actions,
@@ -75,17 +68,7 @@ static int check(const void *params, struct sable_layout layout, struct sable_er
     if (p->branching > sable_garnet_window(&garnet))
         return sable_fail(error, SABLE_BAD_INPUT, "branching=%lld different successors out of %lld states",
                           (long long)p->branching, (long long)sable_garnet_window(&garnet));
-    int64_t transitions;
-    if (__builtin_mul_overflow(p->states, p->actions, &transitions) ||
-        __builtin_mul_overflow(transitions, 16 * p->branching, &transitions))
-        return sable_fail(error, SABLE_BAD_INPUT, "states × actions × branching is more than 64 bits count");
-    struct sable_mdp_facts facts = {1, 1, 1, p->branching};
-    struct sable_mdp_change still = {0, 0, 1, true};
-    double floor = sable_mdp_certify(&facts, p->gamma, still, false).bound;
-    if (!(p->mdp.tol >= floor))
-        return sable_fail(error, SABLE_BAD_INPUT, "tol=%g is finer than double precision can prove here: at least %.2g",
-                          p->mdp.tol, floor);
-    return SABLE_OK;
+    return mdp_generated_check(&p->mdp, &source, 1, error);
 }
 
 /* States of other ranks that some row of this one leads to, as expected for uniform successors. */
@@ -104,64 +87,17 @@ static double expected_ghosts(const struct garnet_params *p, struct mdp_part par
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     const struct garnet_params *p = params;
-    const struct garnet_state *s = state;
     struct sable_garnet garnet;
     struct mdp_source source;
     make_model(p, 0, &garnet, &source);
-    struct mdp_part part = mdp_part_of(p->states, layout.rank, layout.ranks);
-    *work = (struct sable_work){
-        .memory = mdp_memory(&p->mdp, &source, part, (double)p->branching, expected_ghosts(p, part, &garnet))};
-    if (s)
-        mdp_work(&s->rank, work);
-}
-
-static void free_state(void *state)
-{
-    struct garnet_state *s = state;
-    mdp_free(&s->rank);
-    free(s);
+    double ghosts = expected_ghosts(p, mdp_part_of(p->states, layout.rank, layout.ranks), &garnet);
+    mdp_generated_work(&p->mdp, &source, layout, (double)p->branching, ghosts, state, work);
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
 {
-    struct garnet_state *s = calloc(1, sizeof *s);
-    if (!s)
-        sable_fail(error, SABLE_ENVIRONMENT, "value_iteration/garnet: out of memory");
-    *state = s;
-    if (sable_agree(context->comm, error))
-        return error->code;
-    s->params = *(const struct garnet_params *)params;
-    make_model(&s->params, context->seed, &s->garnet, &s->source);
-    return mdp_build(&s->params.mdp, &s->source, context, &s->rank, error);
+    return mdp_generated_setup(params, sizeof(struct sable_garnet), make_model, context, state, error);
 }
-
-static int reset(void *state, struct sable_context *context, struct sable_error *error)
-{
-    (void)context, (void)error;
-    mdp_start(&((struct garnet_state *)state)->rank);
-    return SABLE_OK;
-}
-
-static int run(void *state, struct sable_context *context, struct sable_error *error)
-{
-    return mdp_solve(&((struct garnet_state *)state)->rank, context, error);
-}
-
-static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
-{
-    return mdp_verify(&((struct garnet_state *)state)->rank, context, checks, error);
-}
-
-static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
-{
-    return mdp_output(&((struct garnet_state *)state)->rank, context, sink, error);
-}
-
-static const struct sable_variant variants[] = {
-    {"reference", "the textbook's loops over compressed rows, one thread a rank", run},
-    {"sable", "eight states in SIMD lanes, all threads, overlapped halos; the same bits", run},
-    {0},
-};
 
 const struct sable_workload sable_value_iteration_garnet = {
     .name = "value_iteration/garnet",
@@ -172,7 +108,7 @@ const struct sable_workload sable_value_iteration_garnet = {
     .params = parameters,
     .classes = classes,
     .weak = weak,
-    .variants = variants,
+    .variants = mdp_generated_variants,
     .phases = mdp_phases,
     .faults = mdp_faults,
     .outputs = mdp_outputs,
@@ -180,8 +116,8 @@ const struct sable_workload sable_value_iteration_garnet = {
     .check = check,
     .work = work,
     .setup = setup,
-    .reset = reset,
-    .verify = verify,
-    .output = output,
-    .free = free_state,
+    .reset = mdp_generated_reset,
+    .verify = mdp_generated_verify,
+    .output = mdp_generated_output,
+    .free = mdp_generated_free,
 };

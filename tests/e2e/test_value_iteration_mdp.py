@@ -177,3 +177,49 @@ def test_messages_carry_the_needed_values_only(run, tmp_path, ranks):
     halo = 0 if ranks == 1 else 8 * 80 * sweeps
     # A reduction of four numbers a sweep, but for one that only made the policy.
     assert set((sent - halo).tolist()) <= {32 * sweeps, 32 * (sweeps - 1)}
+
+
+# ---- Generated models with known answers ----
+
+
+def solved(run, tmp_path, workload, *settings, ranks=None):
+    words = [word for setting in settings for word in ("-s", setting)]
+    told = run("run", f"value_iteration/{workload}", *ONCE, "--keep", "full", "-c", "T", *words, "-o", "out.h5", "--force", ranks=ranks)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        outputs = file[f"runs/value_iteration/{workload}/sable/outputs"]
+        return outputs["v"][()], outputs["bound"][0]
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_without_slip_the_way_out_of_a_tree_maze_is_as_long_as_rows_and_columns(run, tmp_path, ranks):
+    rows, columns, gamma = 22, 31, 0.95
+    v, bound = solved(run, tmp_path, "maze", f"rows={rows}", f"columns={columns}", "slip=0", f"gamma={gamma}", ranks=ranks)
+    r, c = numpy.mgrid[:rows, :columns]
+    steps = (rows - 1 - r) + (columns - 1 - c)
+    expected = (1 - gamma**steps) / (1 - gamma)
+    error = numpy.abs(v.reshape(rows, columns) - expected)
+    is_wall = v.reshape(rows, columns) < 0.5  # free and absorbing
+    assert is_wall[-1, -1] and 0.3 < is_wall.mean() < 0.7
+    assert error[~is_wall].max() <= bound and numpy.abs(v[is_wall.ravel()]).max() <= bound
+
+
+def test_the_pendulum_costs_the_same_mirrored(run, tmp_path):
+    v, bound = solved(run, tmp_path, "pendulum", "angles=24", "speeds=19", ranks=2)
+    v = v.reshape(24, 19)
+    assert numpy.abs(v - numpy.roll(v[::-1], 1, axis=0)[:, ::-1]).max() <= 2 * bound
+    assert v.argmin() == 12 * 19 + 9 and abs(v[12, 9]) <= bound  # upright and still
+
+
+def test_an_epidemic_that_is_over_costs_nothing_and_more_infected_cost_more(run, tmp_path):
+    v, bound = solved(run, tmp_path, "epidemic", ranks=2)
+    assert abs(v[-1]) <= bound
+    assert v[1] > v[75] > v[140] > v[-1]
+
+
+@pytest.mark.parametrize(
+    "workload, setting",
+    [("maze", "rows=0"), ("maze", "slip=1.5"), ("maze", "rows=1000000000"), ("pendulum", "angles=2"), ("pendulum", "tol=1e-30"), ("epidemic", "window=0")],
+)
+def test_generated_models_that_cannot_be_are_refused(run, workload, setting):
+    assert run("run", f"value_iteration/{workload}", *ONCE, "-c", "T", "-s", setting).code in (2, 3)
