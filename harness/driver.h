@@ -145,6 +145,8 @@ enum { SABLE_MAX_DIMS = 5 };
 struct sable_array {
     const char *name, *unit, *help;
     enum sable_keep keep; /* stored from this --keep level on: SUMMARY or FULL */
+    double tolerance;     /* by how much two right answers may differ in an element (docs/compare.md): 0 not at all,
+                             INFINITY for a count of steps that another algorithm need not take */
     bool no_digest;       /* leave out of the digest: not a result (coordinates) or not layout-invariant */
     enum sable_number type;
     int dims;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "build_info.h"
+#include "compare.h"
 #include "info.h"
 #include "launch.h"
 #include "list.h"
@@ -19,10 +20,12 @@ static const char usage[] =
     "  ceilings [-o FILE.h5]  this machine's limits: arithmetic, bandwidth, latency, MPI, HDF5\n"
     "  run WHAT... [OPTIONS]  measure workloads; WHAT is a family, family/workload, or all\n"
     "  show FILE.h5 [--json]  a results file, readable\n"
+    "  compare BASE.h5 NEW.h5 faster, same or slower? The same answers? Exit status 4: a regression\n"
     "  rerun FILE.h5 [WHAT]   repeat the runs of a results file: are the answers the same to the bit?\n\n"
     "`sable run --help` lists the options, `sable run WORKLOAD --help` a workload's parameters. Start info, ceilings,\n"
     "run and rerun by mpirun or srun to use several ranks; OMP_NUM_THREADS sets the threads of each.\n"
-    "Exit status: 0 good, 1 a wrong answer, 2 a bad command line or input, 3 the environment failed, 5 a bug.\n";
+    "Exit status: 0 good, 1 a wrong answer, 2 a bad command line or input, 3 the environment failed,\n"
+    "4 a regression (compare), 5 a bug.\n";
 
 /* The arguments as one line; owned by the caller, NULL if memory is short. */
 static char *join_arguments(int argc, char **argv)
@@ -101,14 +104,16 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
         return SABLE_OK;
     }
     bool measures = strcmp(command, "run") == 0 || strcmp(command, "ceilings") == 0 || strcmp(command, "rerun") == 0;
+    bool compares = strcmp(command, "compare") == 0;
     bool simple = strcmp(command, "list") == 0 || strcmp(command, "show") == 0 || strcmp(command, "info") == 0;
-    if (strcmp(command, "help") == 0 || (!measures && asks_for_help(argc, argv))) {
+    if (strcmp(command, "help") == 0 || (!measures && !compares && asks_for_help(argc, argv))) {
         if (out)
             fputs(usage, out);
         return SABLE_OK;
     }
-    if (!measures && !simple)
-        return sable_fail(error, SABLE_BAD_INPUT, "%s'%.80s'; commands are list, info, ceilings, run, show, rerun",
+    if (!measures && !simple && !compares)
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "%s'%.80s'; commands are list, info, ceilings, run, show, compare, rerun",
                           *command ? "unknown command " : "no command ", command);
     if (simple && parse_simple(argc, argv, strcmp(command, "show") == 0, &file, &json, error))
         return error->code;
@@ -116,9 +121,9 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
         return out ? sable_list(out, json, error) : SABLE_OK;
     if (strcmp(command, "show") == 0)
         return out ? sable_show(file, json, error) : SABLE_OK;
-    if (measures && sable_options_parse(argc, argv, &options, error))
+    if ((measures || compares) && sable_options_parse(argc, argv, &options, error))
         return error->code;
-    if (measures && options.help) {
+    if ((measures || compares) && options.help) {
         bool workloads = strcmp(command, "run") == 0 && options.whats > 0;
         if (out && !workloads)
             sable_options_help(out, command);
@@ -126,6 +131,8 @@ static int dispatch(int argc, char **argv, const char *command_line, bool speaks
             sable_list_help(out, options.what[i], error);
         return error->code;
     }
+    if (compares)
+        return out ? sable_compare(out, &options, error) : SABLE_OK;
     return with_mpi(argc, argv, &options, json, command_line, error);
 }
 

@@ -33,7 +33,9 @@ enum key {
     KEY_RANKS,
     KEY_MEMORY,
     KEY_FAULT,
-    KEY_WEAK
+    KEY_WEAK,
+    KEY_THRESHOLD,
+    KEY_OUTPUTS
 };
 
 static const struct argp_option run_options[] = {
@@ -81,6 +83,15 @@ static const struct argp_option rerun_options[] = {
     {"input", KEY_INPUT, "FILE", 0, "The input file, if it is no longer where the stored runs had it", 1},
     {"json", KEY_JSON, NULL, 0, "JSON on standard output instead of lines", 1},
     {"no-progress", KEY_NO_PROGRESS, NULL, 0, "No progress line on a terminal", 1},
+    {"help", KEY_HELP, NULL, 0, "This text", 2},
+    {0},
+};
+
+static const struct argp_option compare_options[] = {
+    {"threshold", KEY_THRESHOLD, "PCT", 0, "Change of the time that counts, in percent (default 5)", 1},
+    {"outputs", KEY_OUTPUTS, "exact|tolerance|ignore", 0,
+     "The same bits (default), within the workload's tolerance, or not looked at", 1},
+    {"json", KEY_JSON, NULL, 0, "JSON on standard output instead of lines", 1},
     {"help", KEY_HELP, NULL, 0, "This text", 2},
     {0},
 };
@@ -199,6 +210,19 @@ static int set_memory(struct sable_options *o, const char *text, struct sable_er
     return SABLE_OK;
 }
 
+static int set_threshold(struct sable_options *o, const char *text, struct sable_error *error)
+{
+    char number[32] = "";
+    double percent;
+    snprintf(number, sizeof number, "%.*s", (int)strcspn(text, "%"), text);
+    const char *rest = text + strcspn(text, "%");
+    if ((*rest && strcmp(rest, "%") != 0) || !sable_parse_real(number, &percent) || !(percent >= 0) ||
+        !(percent <= 1000))
+        return sable_fail(error, SABLE_BAD_INPUT, "--threshold=%.80s: must be a percentage from 0 to 1000", text);
+    o->threshold = percent / 100;
+    return SABLE_OK;
+}
+
 static int set_seed(struct sable_options *o, const char *text, struct sable_error *error)
 {
     int64_t seed = 0;
@@ -230,6 +254,7 @@ static bool parse_value(int key, char *text, struct sable_options *o, struct sab
 {
     static const char *const keeps[] = {"none", "summary", "full", NULL};
     static const char *const efforts[] = {"none", "quick", "full", NULL};
+    static const char *const outputs[] = {"exact", "tolerance", "ignore", NULL};
     int choice = 0;
     switch (key) {
     case KEY_CLASS:
@@ -261,6 +286,12 @@ static bool parse_value(int key, char *text, struct sable_options *o, struct sab
     case KEY_KEEP:
         if (!choose("keep", text, keeps, &choice, error))
             o->keep = (enum sable_keep)choice;
+        return true;
+    case KEY_THRESHOLD:
+        return set_threshold(o, text, error), true;
+    case KEY_OUTPUTS:
+        if (!choose("outputs", text, outputs, &choice, error))
+            o->outputs = (enum sable_outputs)choice;
         return true;
     case KEY_CEILINGS:
         if (!choose("ceilings", text, efforts, &choice, error))
@@ -344,9 +375,31 @@ static const struct argp rerun_argp = {
     NULL,
     NULL};
 
+static const struct argp compare_argp = {
+    compare_options,
+    parse_option,
+    "BASE.h5 NEW.h5 [BASE.h5 NEW.h5 ...]",
+    "Compares two results files, workload by workload and variant by variant: times, outputs, ceilings and where they "
+    "ran.\vLaunches of one program differ by more than the repetitions within one tell: where the machine is not quiet "
+    "give "
+    "several pairs, launched in turn; from six on the interval is that of the median of their ratios. A change is told "
+    "only where the whole 95 % interval of the ratio of medians lies beyond the threshold. Exit "
+    "status: 0 no regression, 1 other or wrong outputs, 2 the files hold different problems or can't be read, 4 a "
+    "regression.",
+    NULL,
+    NULL,
+    NULL};
+
 static const struct argp *argp_of(const char *command)
 {
-    return strcmp(command, "run") == 0 ? &run_argp : strcmp(command, "rerun") == 0 ? &rerun_argp : &ceilings_argp;
+    static const struct {
+        const char *command;
+        const struct argp *argp;
+    } known[] = {{"run", &run_argp}, {"rerun", &rerun_argp}, {"compare", &compare_argp}, {"ceilings", &ceilings_argp}};
+    size_t k = 0;
+    while (strcmp(known[k].command, command) != 0)
+        k++;
+    return known[k].argp;
 }
 
 void sable_options_help(FILE *stream, const char *command)
@@ -360,6 +413,7 @@ int sable_options_parse(int argc, char **argv, struct sable_options *options, st
 {
     *options = (struct sable_options){.class_name = "S",
                                       .memory = 0.8,
+                                      .threshold = 0.05,
                                       .variants = 1,
                                       .variant = {"sable"},
                                       .effort = {.warmups = 1, .max_time = 60, .target = 0.02},
@@ -385,6 +439,9 @@ int sable_options_parse(int argc, char **argv, struct sable_options *options, st
         return sable_fail(error, SABLE_BAD_INPUT, "run what? A family, family/workload, or all: see `sable list`");
     if (strcmp(command, "rerun") == 0 && options->whats == 0)
         return sable_fail(error, SABLE_BAD_INPUT, "rerun what? A results file: see `sable rerun --help`");
+    if (strcmp(command, "compare") == 0 && (options->whats < 2 || options->whats % 2))
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "compare which two files? sable compare BASE.h5 NEW.h5, or more pairs");
     if (strcmp(command, "ceilings") == 0 && options->whats > 0)
         return sable_fail(error, SABLE_BAD_INPUT, "sable %s takes no argument '%.80s'", command, options->what[0]);
     return SABLE_OK;

@@ -9,7 +9,10 @@
 #include "driver.h"
 #include "measure.h"
 
-enum { SABLE_MAX_WHAT = 32, SABLE_MAX_SETTINGS = 64, SABLE_MAX_RANK_SETS = 32, SABLE_DEFAULT_SEED = 1 };
+enum { SABLE_MAX_WHAT = 128, SABLE_MAX_SETTINGS = 64, SABLE_MAX_RANK_SETS = 32, SABLE_DEFAULT_SEED = 1 };
+
+/* `compare`: must outputs be the same bits, within the workload's tolerance, or are they not looked at? */
+enum sable_outputs { SABLE_OUTPUTS_EXACT, SABLE_OUTPUTS_TOLERANCE, SABLE_OUTPUTS_IGNORE };
 
 /* All texts point into argv, or into copies that live as long as the process. */
 struct sable_options {
@@ -29,12 +32,14 @@ struct sable_options {
     uint64_t seed;
     enum sable_ceilings_effort ceilings;
     bool verify, dry_run, json, quiet, progress, strict, shuffle, force;
+    double threshold;           /* compare: what counts as a change, 0.05 is 5 % */
+    enum sable_outputs outputs; /* compare */
     int rank_sets;
     int rank_set[SABLE_MAX_RANK_SETS]; /* --ranks: the run is repeated on the first n ranks of the launch */
 };
 
-/* `argv[0]` is the command: "run", "ceilings" or "rerun" (whose file is what[0]). Any mistake is SABLE_BAD_INPUT with
- * one line. */
+/* `argv[0]` is the command: "run", "ceilings", "rerun" (whose file is what[0]) or "compare" (what[0] and what[1]). Any
+ * mistake is SABLE_BAD_INPUT with one line. */
 int sable_options_parse(int argc, char **argv, struct sable_options *options, struct sable_error *error);
 
 void sable_options_help(FILE *stream, const char *command);

@@ -45,6 +45,7 @@ struct sable_run {
     char name[64], variant[32], class_name[16];
     int settings;
     struct sable_setting *setting;
+    char group[200]; /* where it lies in its file, for a run read back */
     uint64_t seed;
     int ranks, threads, warmups;
     int64_t growth;    /* --weak: how many times the class's problem it is; 1 otherwise */

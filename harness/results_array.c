@@ -101,6 +101,7 @@ static void name_own_file(const struct sable_results *results, const char *array
 static herr_t describe_array(hid_t dataset, const struct sable_array *array)
 {
     herr_t written = sable_hdf5_put_text(dataset, "unit", array->unit ? array->unit : "") < 0 ||
+                             sable_hdf5_put_real(dataset, "tolerance", array->tolerance) < 0 ||
                              sable_hdf5_put_text(dataset, "help", array->help ? array->help : "") < 0
                          ? -1
                          : 0;

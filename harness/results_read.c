@@ -241,6 +241,7 @@ static int add_run(struct reading *r, const char *name)
             *run = (struct sable_run){0};
             snprintf(run->name, sizeof run->name, "%.*s", (int)(variant - 1 - workload), workload);
             snprintf(run->variant, sizeof run->variant, "%.*s", (int)strcspn(variant, "."), variant);
+            snprintf(run->group, sizeof run->group, "%s", name);
             sable_hdf5_plain_text(run->name, false);
             sable_hdf5_plain_text(run->variant, false);
             int64_t seed = 0;

@@ -52,17 +52,60 @@ static long interval_index(size_t n)
     return k;
 }
 
-struct sable_interval sable_median_interval(const double *values, size_t n)
+/* The interval whose ends are `widening` times as many ranks from the middle as those of independent values, at most to
+ * the extremes. */
+static struct sable_interval median_interval(const double *values, size_t n, double widening)
 {
     struct sable_interval interval = {NAN, NAN, NAN, 0};
     double *sorted = sorted_copy(values, n);
     if (!sorted)
         return interval;
+    double middle = 0.5 * (double)(n - 1);
     long k = interval_index(n);
-    size_t low = k >= 0 ? (size_t)k : 0;
+    double wider = middle - widening * (middle - (double)k);
+    size_t low = k >= 0 && wider >= 0 ? (size_t)wider : 0;
     interval = (struct sable_interval){sorted[low], quantile_of_sorted(sorted, n, 0.5), sorted[n - 1 - low], k >= 0};
     free(sorted);
     return interval;
+}
+
+struct sable_interval sable_median_interval(const double *values, size_t n)
+{
+    return median_interval(values, n, 1);
+}
+
+/* How much wider than that of independent values the spread of the number of values below the median is. Its variance
+ * is n/4 · (1 + 2 Σ ρ_k), ρ_k the correlation of signs about the median at lag k; summed while the pairs ρ_k + ρ_{k+1}
+ * are positive (Geyer, Statistical Science 7, 1992). At least 1. */
+static double widening_of(const double *values, size_t n, double median)
+{
+    double sum = 0, scale = 0;
+    for (size_t i = 0; i < n; i++)
+        scale += values[i] != median;
+    for (size_t k = 1; k + 1 < n / 2 && scale > 0; k += 2) {
+        double pair = 0;
+        for (size_t lag = k; lag <= k + 1; lag++)
+            for (size_t i = 0; i + lag < n; i++)
+                pair += ((values[i] > median) - (values[i] < median)) *
+                        ((values[i + lag] > median) - (values[i + lag] < median)) / scale;
+        if (!(pair > 0))
+            break;
+        sum += pair;
+    }
+    return sqrt(1 + 2 * sum);
+}
+
+struct sable_interval sable_independent_ratio(const double *updated, size_t n, const double *base, size_t m)
+{
+    struct sable_interval a = median_interval(updated, n, 1), b = median_interval(base, m, 1);
+    if (!(a.low > 0) || !(b.low > 0))
+        return (struct sable_interval){NAN, NAN, NAN, 0};
+    a = median_interval(updated, n, widening_of(updated, n, a.mid));
+    b = median_interval(base, m, widening_of(base, m, b.mid));
+    double below = hypot(log(a.mid / a.low), log(b.high / b.mid)),
+           above = hypot(log(a.high / a.mid), log(b.mid / b.low));
+    double ratio = a.mid / b.mid;
+    return (struct sable_interval){ratio * exp(-below), ratio, ratio * exp(above), a.exists && b.exists};
 }
 
 struct sable_interval sable_ratio_interval(const double *a, const double *b, size_t n)

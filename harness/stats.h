@@ -22,4 +22,11 @@ struct sable_interval sable_median_interval(const double *values, size_t n);
  */
 struct sable_interval sable_ratio_interval(const double *a, const double *b, size_t n);
 
+/* Ratio of the medians of two independent launches, median(new)/median(base), with an interval of about 95 %.
+ * Each median has its order-statistics interval, widened where repetitions follow each other (a run of slow ones counts
+ * for less than as many scattered ones); on the logarithms, distances to the ends add in squares (MOVER: Zou & Donner,
+ * Stat. Med. 27, 2008; for medians Price & Bonett, J. Stat. Comput. Simul. 72, 2002). No distribution is assumed.
+ * `exists` is 0 where one side has too few repetitions for an interval. The order is that of measuring. */
+struct sable_interval sable_independent_ratio(const double *updated, size_t n, const double *base, size_t m);
+
 #endif

@@ -16,6 +16,20 @@ command -v mpicc.openmpi >/dev/null && openmpi=(-DMPI_C_COMPILER=mpicc.openmpi)
 command -v h5pcc.openmpi >/dev/null && openmpi+=(-DHDF5_C_COMPILER_EXECUTABLE=h5pcc.openmpi)
 export root cores mpirun openmpi
 
+# Configures and builds build/release; what the tools say is shown only if that fails.
+build_release() {
+  local log
+  log=$(mktemp)
+  if ! (cd "$root" && cmake -S . -B build/release -G Ninja -DCMAKE_BUILD_TYPE=Release -DSABLE_TESTS=OFF "${openmpi[@]}" &&
+    cmake --build build/release) >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    rm -f "$log"
+    echo "the build failed (above)" >&2
+    return 3
+  fi
+  rm -f "$log"
+}
+
 # A python3 that has the modules named; the first in PATH need not be Debian's.
 python_with() {
   local candidate
