@@ -6,7 +6,6 @@
 
 #include "input.h"
 #include "sable_array.h"
-#include "sable_gridworld.h"
 
 static const double sum_tolerance = 1e-9; /* of probabilities that add up to 1 */
 /* Returns below it are quantised within an int64_t, their squares within 126 bits. */
@@ -14,7 +13,7 @@ static const double most_return = 0x1p37;
 
 /* ---- Any model ---- */
 
-static int allocate(struct rollouts_model *m, struct sable_error *error)
+int rollouts_model_allocate(struct rollouts_model *m, struct sable_error *error)
 {
     int64_t rows;
     bool fits = sable_multiply(m->states, m->actions, &rows) && rows < INT64_MAX;
@@ -82,8 +81,7 @@ static void make_chain(struct rollouts_model *m)
     }
 }
 
-/* Makes the chain, and refuses returns that can't be summed. */
-static int finish(struct rollouts_model *m, struct sable_error *error)
+int rollouts_model_finish(struct rollouts_model *m, struct sable_error *error)
 {
     double most = 0;
     m->row = sable_array(m->states + 1, 1, sizeof *m->row);
@@ -104,70 +102,10 @@ static int finish(struct rollouts_model *m, struct sable_error *error)
     return SABLE_OK;
 }
 
-/* ---- Built in ---- */
-
-int rollouts_model_walk(int64_t states, double gamma, int64_t horizon, struct rollouts_model *m,
-                        struct sable_error *error)
+struct sable_rollouts_process rollouts_model_process(const struct rollouts_model *m)
 {
-    *m = (struct rollouts_model){.name = "random_walk",
-                                 .states = states,
-                                 .actions = 1,
-                                 .transitions = 2 * states,
-                                 .gamma = gamma,
-                                 .horizon = horizon};
-    if (allocate(m, error))
-        return error->code;
-    for (int64_t s = 0; s < states; s++) {
-        m->indptr[s] = 2 * s;
-        m->chance[2 * s] = m->chance[2 * s + 1] = 0.5;
-        m->next[2 * s] = s - 1;
-        m->next[2 * s + 1] = s + 1 < states ? s + 1 : -1;
-        m->reward[2 * s] = 0;
-        m->reward[2 * s + 1] = s + 1 == states;
-        m->policy[s] = m->start[s] = 1;
-    }
-    m->indptr[states] = 2 * states;
-    return finish(m, error);
-}
-
-int rollouts_model_gridworld(int64_t n, double slip, uint64_t seed, double gamma, int64_t horizon,
-                             struct rollouts_model *m, struct sable_error *error)
-{
-    enum { DIRECTIONS = 4, OUTCOMES = 3 }; /* ahead, to the left, to the right */
-    static const int down[DIRECTIONS] = {-1, 0, 1, 0}, right[DIRECTIONS] = {0, 1, 0, -1};
-    static const struct sable_gridworld_densities share = {0.1, 0.1, 0.01, 0.01, 0};
-    static const struct sable_gridworld_model rewards = {.forbidden = -1, .target = 1, .hole = -1};
-    const double chance[OUTCOMES] = {1 - slip, slip / 2, slip / 2};
-    *m = (struct rollouts_model){.name = "gridworld",
-                                 .states = n * n,
-                                 .actions = DIRECTIONS,
-                                 .transitions = n * n * DIRECTIONS * OUTCOMES,
-                                 .gamma = gamma,
-                                 .horizon = horizon};
-    if (allocate(m, error))
-        return error->code;
-    for (int64_t s = 0, k = 0; s < m->states; s++) {
-        enum sable_gridworld_kind own = sable_gridworld_draw(seed, &share, (uint64_t)s);
-        m->ended[s] = own == SABLE_CELL_OBSTACLE || own == SABLE_CELL_GOAL || own == SABLE_CELL_HOLE;
-        m->start[s] = !m->ended[s];
-        for (int a = 0; a < DIRECTIONS; a++) {
-            m->indptr[s * DIRECTIONS + a] = k;
-            m->policy[s * DIRECTIONS + a] = 0.25;
-            for (int o = 0; o < OUTCOMES; o++, k++) {
-                int d = (a + (o == 1 ? 3 : o == 2 ? 1 : 0)) % DIRECTIONS;
-                int64_t r = s / n + down[d], c = s % n + right[d];
-                bool inside = r >= 0 && r < n && c >= 0 && c < n;
-                enum sable_gridworld_kind kind =
-                    inside ? sable_gridworld_draw(seed, &share, (uint64_t)(r * n + c)) : SABLE_CELL_OBSTACLE;
-                bool blocked = kind == SABLE_CELL_OBSTACLE, ends = kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE;
-                m->chance[k] = chance[o];
-                m->next[k] = blocked ? s : ends ? -1 : r * n + c;
-                m->reward[k] = blocked ? -1 : sable_gridworld_reward(&rewards, kind);
-            }
-        }
-        m->indptr[s * DIRECTIONS + DIRECTIONS] = k;
-    }
-    return finish(m, error);
+    return (struct sable_rollouts_process){m->states, m->actions, m->indptr, m->next,   m->chance,
+                                           m->reward, m->ended,   m->gamma,  m->horizon};
 }
 
 /* ---- From a file ---- */
@@ -258,6 +196,24 @@ static int read_ends(struct sable_input *input, struct rollouts_model *m, struct
     return error->code;
 }
 
+/* Takes the transitions of unavailable actions out. */
+static void drop_unavailable(struct rollouts_model *m)
+{
+    int64_t kept = 0, first = 0;
+    for (int64_t row = 0; row < m->states * m->actions; row++) {
+        int64_t end = m->indptr[row + 1];
+        m->indptr[row] = kept;
+        bool available = first < end && m->reward[first] != -INFINITY;
+        for (int64_t k = first; k < end && available; k++, kept++) {
+            m->next[kept] = m->next[k];
+            m->chance[kept] = m->chance[k];
+            m->reward[kept] = m->reward[k];
+        }
+        first = end;
+    }
+    m->indptr[m->states * m->actions] = m->transitions = kept;
+}
+
 /* Sum of a distribution; NaN if one is negative or not finite. */
 static double sum_of(const double *value, int64_t count)
 {
@@ -279,7 +235,7 @@ static int check_indptr(const struct rollouts_model *m, struct sable_error *erro
     return SABLE_OK;
 }
 
-/* The rows that the policy uses: state by state, the first bad one is named. */
+/* State by state; the first bad row is named. */
 static int check_rows(const struct rollouts_model *m, struct sable_error *error)
 {
     for (int64_t s = 0; s < m->states; s++) {
@@ -291,12 +247,12 @@ static int check_rows(const struct rollouts_model *m, struct sable_error *error)
                               (long long)s, sum_of(policy, m->actions));
         for (int64_t row = s * m->actions; row < (s + 1) * m->actions; row++) {
             int64_t first = m->indptr[row], count = m->indptr[row + 1] - first;
-            if (m->policy[row] > 0 && !(fabs(sum_of(m->chance + first, count) - 1) <= sum_tolerance))
+            if ((m->policy[row] > 0 || count > 0) && !(fabs(sum_of(m->chance + first, count) - 1) <= sum_tolerance))
                 return sable_fail(error, SABLE_BAD_INPUT, "%s: probs of state %lld, action %lld add up to %.12g",
                                   m->name, (long long)s, (long long)(row % m->actions),
                                   sum_of(m->chance + first, count));
             for (int64_t k = first; k < first + count; k++)
-                if (m->policy[row] > 0 && !isfinite(m->reward[k]))
+                if (!isfinite(m->reward[k]))
                     return sable_fail(error, SABLE_BAD_INPUT, "%s: reward of state %lld, action %lld is %g", m->name,
                                       (long long)s, (long long)(row % m->actions), m->reward[k]);
         }
@@ -308,19 +264,14 @@ static int check_rows(const struct rollouts_model *m, struct sable_error *error)
 static int read_choices(struct sable_input *input, struct rollouts_model *m, struct sable_error *error)
 {
     const int64_t pairs[2] = {m->states, m->actions};
+    drop_unavailable(m);
     if (sable_input_has(input, "policy")) {
         if (read_whole(input, "policy", SABLE_F64, 2, pairs, m->policy, error))
             return error->code;
     } else {
-        for (int64_t s = 0; s < m->states; s++) {
-            int64_t available = 0;
-            for (int64_t row = s * m->actions; row < (s + 1) * m->actions; row++)
-                available += m->indptr[row + 1] > m->indptr[row] && m->reward[m->indptr[row]] > -INFINITY;
-            for (int64_t row = s * m->actions; row < (s + 1) * m->actions; row++)
-                m->policy[row] = m->indptr[row + 1] > m->indptr[row] && m->reward[m->indptr[row]] > -INFINITY
-                                     ? 1 / (double)available
-                                     : 0;
-        }
+        const struct sable_rollouts_process process = rollouts_model_process(m);
+        for (int64_t s = 0; s < m->states; s++)
+            sable_rollouts_soft_policy(&process, s, -1, 1, m->policy + s * m->actions);
     }
     for (int64_t s = 0; s < m->states; s++)
         m->start[s] = !m->ended[s];
@@ -341,7 +292,7 @@ int rollouts_model_read(struct sable_input *input, double gamma, int64_t horizon
 {
     *m = (struct rollouts_model){.gamma = gamma, .horizon = horizon};
     snprintf(m->name, sizeof m->name, "%.*s", (int)sizeof m->name - 1, sable_input_path(input));
-    if (read_sizes(input, m, error) || allocate(m, error))
+    if (read_sizes(input, m, error) || rollouts_model_allocate(m, error))
         return error->code;
     int64_t rows = m->states * m->actions + 1;
     if (read_whole(input, "indptr", SABLE_I64, 1, &rows, m->indptr, error) || check_indptr(m, error) ||
@@ -349,5 +300,5 @@ int rollouts_model_read(struct sable_input *input, double gamma, int64_t horizon
         read_whole(input, "probs", SABLE_F64, 1, &m->transitions, m->chance, error) || read_rewards(input, m, error) ||
         read_ends(input, m, error) || read_choices(input, m, error) || check_rows(m, error))
         return error->code;
-    return finish(m, error);
+    return rollouts_model_finish(m, error);
 }

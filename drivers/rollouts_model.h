@@ -27,14 +27,12 @@ struct rollouts_model {
  * any case. Not collective. */
 int rollouts_model_read(struct sable_input *input, double gamma, int64_t horizon, struct rollouts_model *model,
                         struct sable_error *error);
-/* A walk over `states` states in a line, fair, that ends beyond both ends and pays 1 at the right one; all states
- * start (Sutton & Barto, example 6.2). */
-int rollouts_model_walk(int64_t states, double gamma, int64_t horizon, struct rollouts_model *model,
-                        struct sable_error *error);
-/* A map of n × n cells of the gridworld's kinds without obstacles' cells as starts, under the uniform policy: rewards
- * 1 for a goal, −1 for a hole, a forbidden cell or the boundary, 0 else. */
-int rollouts_model_gridworld(int64_t n, double slip, uint64_t seed, double gamma, int64_t horizon,
-                             struct rollouts_model *model, struct sable_error *error);
+/* For those that build one: allocates the arrays for states, actions and transitions; then, when they are filled in,
+ * makes the chain under the policy and refuses returns that can't be summed. */
+int rollouts_model_allocate(struct rollouts_model *model, struct sable_error *error);
+int rollouts_model_finish(struct rollouts_model *model, struct sable_error *error);
+/* The model as the kernels take it; it points into `model`. */
+struct sable_rollouts_process rollouts_model_process(const struct rollouts_model *model);
 void rollouts_model_free(struct rollouts_model *model);
 
 /* sable_rollouts_outcomes of the chain under the model's policy. */

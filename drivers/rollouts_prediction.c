@@ -4,37 +4,29 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "rollouts_model.h"
+#include "rollouts_environment.h"
 #include "rollouts_share.h"
 #include "sable_array.h"
 
 struct prediction_params {
-    int64_t n, episodes, horizon;
-    int env, visits, starts;
-    double gamma, slip;
+    struct rollouts_environment environment;
+    int64_t episodes;
+    int visits, starts;
 };
-enum { ENV_GRIDWORLD, ENV_RANDOM_WALK };
-enum { VISITS_FIRST, VISITS_EVERY };
 enum { STARTS_MODEL, STARTS_EACH };
 
-#define PARAM(field) offsetof(struct prediction_params, field)
-static const char *const environments[] = {"gridworld", "random_walk", NULL};
+#define PARAM(field)       offsetof(struct prediction_params, field)
+#define ENVIRONMENT(field) offsetof(struct prediction_params, environment.field)
 static const char *const visit_choices[] = {"first", "every", NULL};
 static const char *const start_choices[] = {"model", "each", NULL};
 static const struct sable_param parameters[] = {
-    {"env", SABLE_CHOICE, PARAM(env), "", 0, 0, 0, 0, environments, "gridworld",
-     "n x n cells under the uniform policy, or a fair walk over n states; --input replaces it"},
-    {"n", SABLE_INT, PARAM(n), "", 1, 1000000, 0, 0, NULL, "64", "rows and columns, or states of the walk"},
+    ROLLOUTS_ENVIRONMENT_PARAMETERS(ENVIRONMENT, "gridworld", "64", "0.99"),
     {"episodes", SABLE_INT, PARAM(episodes), "", ROLLOUTS_LEAST_EPISODES, 1e15, 0, 0, NULL, "1000000",
      "episodes of a repetition"},
-    {"horizon", SABLE_INT, PARAM(horizon), "steps", 1, SABLE_MAX_PREDICTED, 0, 0, NULL, "256",
-     "an episode is cut after so many (unless the file says)"},
     {"visits", SABLE_CHOICE, PARAM(visits), "", 0, 0, 0, 0, visit_choices, "first",
      "which visits of a state count: the first of an episode, or every one"},
     {"starts", SABLE_CHOICE, PARAM(starts), "", 0, 0, 0, 0, start_choices, "model",
      "where episodes start: as the model says, or in each state that is no end alike"},
-    {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 1, 0, 0, NULL, "0.99", "discount (unless the file says)"},
-    {"slip", SABLE_REAL, PARAM(slip), "", 0, 1, 0, 0, NULL, "0.2", "chance that a move goes to one of its two sides"},
     {0},
 };
 
@@ -48,13 +40,7 @@ enum { PHASE_PLAY, PHASE_WAIT, PHASE_REDUCE };
 static const char *const phases[] = {[PHASE_PLAY] = "play", [PHASE_WAIT] = "wait", [PHASE_REDUCE] = "reduce", NULL};
 static const struct sable_fault faults[] = {ROLLOUTS_FAULTS, {0}};
 static const struct sable_field inputs[] = {
-    {"format, gamma, horizon", "attributes of /", "\"sable-mdp\"; the last two instead of the parameters"},
-    {"indptr", "[n*A + 1]", "row = s*A + a: its transitions are indptr[row] to indptr[row + 1] - 1"},
-    {"indices, probs", "[transitions]", "successor and probability; used rows add up to 1 within 1e-9"},
-    {"rewards", "[n, A]", "-inf marks an unavailable action; or transition_rewards [transitions]"},
-    {"terminal", "[n] uint8", "optional: states that end an episode; transition_terminal [transitions]: steps that do"},
-    {"policy", "[n, A]", "optional: all available actions alike"},
-    {"start", "[n]", "optional: all states that are no ends alike"},
+    ROLLOUTS_MODEL_INPUTS,
     {0},
 };
 static const struct sable_field outputs[] = {
@@ -63,6 +49,7 @@ static const struct sable_field outputs[] = {
     {"count", "[n]", "visits that count"},
     {"start_mean, start_error, start_count", "[n]", "the same of the episodes that started there"},
     {"cut", "[1]", "episodes that the horizon ended"},
+    ROLLOUTS_COUNTER_FIELD,
     {0},
 };
 
@@ -83,24 +70,19 @@ struct prediction_state {
 static int check(const void *params, struct sable_layout layout, struct sable_error *error)
 {
     (void)layout;
-    const struct prediction_params *p = params;
-    if (p->env == ENV_GRIDWORLD && p->n > 4096)
-        return sable_fail(error, SABLE_BAD_INPUT, "n=%lld: a gridworld has at most 4096 x 4096 cells here",
-                          (long long)p->n);
-    return SABLE_OK;
+    return rollouts_environment_check(&((const struct prediction_params *)params)->environment, error);
 }
 
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     const struct prediction_params *p = params;
     const struct prediction_state *s = state;
-    const double wanted = p->env == ENV_GRIDWORLD ? (double)p->n * (double)p->n : (double)p->n;
-    const double states = s ? (double)s->model.states : wanted;
-    const double transitions = s ? (double)s->model.transitions : wanted * (p->env == ENV_GRIDWORLD ? 12 : 2);
-    const double row = (double)sizeof(struct sable_rollouts_entry) * (s ? (double)(1 << s->rows.bits)
-                                                                      : p->env == ENV_GRIDWORLD ? 4
-                                                                                                : 2);
-    const int64_t horizon = s ? s->model.horizon : p->horizon;
+    const struct rollouts_environment_size size = rollouts_environment_size(&p->environment);
+    const double states = (double)(s ? s->model.states : size.states);
+    const double transitions = (double)(s ? s->model.transitions : size.transitions);
+    const int bits = s ? s->rows.bits : sable_rollouts_row_bits(size.actions * size.outcomes);
+    const double row = (double)sizeof(struct sable_rollouts_entry) * (double)(1 << bits);
+    const int64_t horizon = s ? s->model.horizon : p->environment.horizon;
     const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
     double steps = 0;
     for (int64_t i = 0; s && i < s->share.count; i++)
@@ -138,13 +120,7 @@ static int make_model(struct prediction_state *s, struct sable_context *context,
 {
     const struct prediction_params *p = &s->params;
     struct rollouts_model *m = &s->model;
-    if (context->input)
-        rollouts_model_read(context->input, p->gamma, p->horizon, m, error);
-    else if (p->env == ENV_RANDOM_WALK)
-        rollouts_model_walk(p->n, p->gamma, p->horizon, m, error);
-    else
-        rollouts_model_gridworld(p->n, p->slip, context->seed, p->gamma, p->horizon, m, error);
-    if (error->code)
+    if (rollouts_environment_make(&p->environment, context, m, error))
         return error->code;
     bool any = false;
     for (int64_t state = 0; state < m->states; state++) {
@@ -205,12 +181,6 @@ static int reset(void *state, struct sable_context *context, struct sable_error 
 
 /* ---- Run ---- */
 
-static void carry(struct sable_exact_moments *moments)
-{
-    sable_exact_carry(moments->sum, SABLE_EXACT_SUM);
-    sable_exact_carry(moments->squares, SABLE_EXACT_SQUARES);
-}
-
 /* Each rank receives the sums of its own states. */
 static int reduce(struct prediction_state *s, struct sable_context *context, struct sable_error *error)
 {
@@ -222,8 +192,8 @@ static int reduce(struct prediction_state *s, struct sable_context *context, str
             return error->code;
     }
     for (int64_t i = 0; i < s->count; i++) {
-        carry(&s->own[i].visits);
-        carry(&s->own[i].starts);
+        rollouts_carry(&s->own[i].visits);
+        rollouts_carry(&s->own[i].starts);
     }
     return rollouts_sum(context, &s->cut, 1, error);
 }
@@ -235,7 +205,7 @@ static int run(struct prediction_state *s, struct sable_context *context, sable_
     struct sable_rollouts_rows rows = s->rows;
     if (context->fault == ROLLOUTS_BIASED_MODEL)
         rows.gamma *= 1 - 1.0 / 16;
-    if (!predict(&rows, &share, s->params.visits == VISITS_FIRST, s->values, &s->cut, s->chunk))
+    if (!predict(&rows, &share, (enum sable_rollouts_visits)s->params.visits, s->values, &s->cut, s->chunk))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory for tallies");
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
         s->values[s->model.states / 2].visits.sum[0] ^= 1 << 20;
@@ -272,7 +242,8 @@ static int64_t replay(const struct prediction_state *s)
             values[i] = (struct sable_rollouts_values){0};
         one.first += index[k] * one.stride;
         one.count = 1;
-        if (!sable_rollouts_reference_predict(&s->rows, &one, s->params.visits == VISITS_FIRST, values, &cut, &again))
+        if (!sable_rollouts_reference_predict(&s->rows, &one, (enum sable_rollouts_visits)s->params.visits, values,
+                                              &cut, &again))
             differ = -1;
         else
             differ += again.sum != s->chunk[index[k]].sum || again.steps != s->chunk[index[k]].steps;
@@ -281,51 +252,13 @@ static int64_t replay(const struct prediction_state *s)
     return values ? differ : -1;
 }
 
-enum { LEAST_COUNT = 1000 }; /* below it a mean of returns need not be normal: it counts in the pooled mean only */
-
-/* What the mean of `moments` says against an exact value: |z|, or for a return without variance 0 or +∞. */
-static double surprise(const struct sable_exact_moments *moments, double value, double square, int64_t horizon)
-{
-    /* The variance is what is left of the second moment, to the rounding of a recursion over the horizon. */
-    double variance = square - value * value, rounding = (double)horizon * 0x1p-50 * square;
-    double off = fabs(sable_exact_mean(moments) - value);
-    if (variance <= rounding)
-        return off <= 1e-12 * fabs(value) + SABLE_QUANTUM / 2 ? 0 : INFINITY;
-    return moments->count < LEAST_COUNT ? 0 : off / sqrt(variance / (double)moments->count);
-}
-
-static uint64_t low_word(const struct sable_exact_moments *moments)
-{
-    return (uint64_t)moments->sum[0] + ((uint64_t)moments->sum[1] << 32);
-}
-
-/* The mean return of all episodes against that of their starts, as many as there were in each state. */
-static void check_pooled(const struct prediction_state *s, struct sable_context *context,
-                         const struct sable_rollouts_expected *expected, struct sable_checks *checks,
-                         struct sable_error *error)
-{
-    double sums[4] = {0}, all[4]; /* Σ n mean, Σ n v, Σ n variance, n */
-    for (int64_t i = 0; i < s->count; i++) {
-        const struct sable_exact_moments *starts = &s->own[i].starts;
-        double v = expected->value[s->first + i], n = (double)starts->count;
-        sums[0] += starts->count ? n * sable_exact_mean(starts) : 0;
-        sums[1] += n * v;
-        sums[2] += n * (expected->square[s->first + i] - v * v);
-        sums[3] += n;
-    }
-    if (sable_check_mpi(MPI_Allreduce(sums, all, 4, MPI_DOUBLE, MPI_SUM, context->comm), "MPI_Allreduce", error))
-        return;
-    rollouts_check_mean(checks, "z of the mean return of all episodes", all[0] / all[3], all[1] / all[3],
-                        all[2] / all[3], s->params.episodes);
-}
-
 static int verify_values(struct prediction_state *s, struct sable_context *context,
                          const struct sable_rollouts_expected *expected, struct sable_checks *checks,
                          struct sable_error *error)
 {
     int64_t counts[5] = {replay(s), 0, 0, 0, 0}; /* differ; chunks' sum; states' sum less it; starts; visits − steps */
     double most[2] = {0, 0}, worst[2];
-    bool uncut = s->cut == 0 && s->params.visits == VISITS_FIRST;
+    bool uncut = s->cut == 0 && s->params.visits == SABLE_VISITS_FIRST;
     if (counts[0] < 0)
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory for a replay");
     for (int64_t i = 0; i < s->share.count; i++) {
@@ -336,13 +269,13 @@ static int verify_values(struct prediction_state *s, struct sable_context *conte
         const struct sable_rollouts_values *own = &s->own[i];
         int64_t state = s->first + i;
         double v = expected->value[state], w = expected->square[state];
-        counts[1] = (int64_t)((uint64_t)counts[1] + low_word(&own->visits) * (uint64_t)(2 * state + 1));
+        counts[1] = (int64_t)((uint64_t)counts[1] + rollouts_low_word(&own->visits) * (uint64_t)(2 * state + 1));
         counts[3] += own->starts.count;
         counts[4] += own->visits.count;
         if (own->starts.count > 0)
-            most[0] = fmax(most[0], surprise(&own->starts, v, w, s->model.horizon));
+            most[0] = fmax(most[0], rollouts_surprise(&own->starts, v, w, s->model.horizon));
         if (uncut && own->visits.count > 0)
-            most[1] = fmax(most[1], surprise(&own->visits, v, w, s->model.horizon));
+            most[1] = fmax(most[1], rollouts_surprise(&own->visits, v, w, s->model.horizon));
     }
     if (sable_agree(context->comm, error) || rollouts_sum(context, counts, 5, error) ||
         sable_check_mpi(MPI_Allreduce(most, worst, 2, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce", error))
@@ -350,13 +283,14 @@ static int verify_values(struct prediction_state *s, struct sable_context *conte
     sable_check(checks, "episodes played", (double)counts[3], (double)s->params.episodes, 0);
     sable_check(checks, "chunks that differ from a replay", (double)counts[0], 0, 0);
     sable_check(checks, "sums of states less those of the chunks", (double)counts[1], 0, 0);
-    if (s->params.visits == VISITS_EVERY)
+    if (s->params.visits == SABLE_VISITS_EVERY)
         sable_check(checks, "visits less steps", (double)counts[4], 0, 0);
     else
         sable_check_at_most(checks, "first visits less steps", (double)counts[4], 0);
-    check_pooled(s, context, expected, checks, error);
-    /* The largest of m values of |z| passes z with a chance below m·exp(−z²/2): as seldom as one passes 5. */
-    double limit = sqrt(ROLLOUTS_MOST_Z * ROLLOUTS_MOST_Z + 2 * log((double)s->model.states));
+    if (rollouts_check_pooled(checks, "z of the mean return of all episodes", context, s->own, s->count,
+                              expected->value + s->first, expected->square + s->first, s->params.episodes, error))
+        return error->code;
+    double limit = rollouts_most_z_of(s->model.states);
     sable_check_at_most(checks, "largest |z| of a state's start returns", worst[0], limit);
     if (uncut)
         sable_check_at_most(checks, "largest |z| of a state's first visits", worst[1], limit);
@@ -378,21 +312,6 @@ static int verify(void *state, struct sable_context *context, struct sable_check
 
 /* ---- Outputs ---- */
 
-static double mean_of(const struct sable_exact_moments *moments)
-{
-    return moments->count ? sable_exact_mean(moments) : NAN;
-}
-
-static double error_of(const struct sable_exact_moments *moments)
-{
-    return moments->count > 1 ? sqrt(sable_exact_variance(moments) / (double)moments->count) : NAN;
-}
-
-static double count_of(const struct sable_exact_moments *moments)
-{
-    return (double)moments->count;
-}
-
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
     (void)context;
@@ -402,12 +321,12 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
         double (*of)(const struct sable_exact_moments *moments);
         bool starts;
     } columns[] = {
-        {"mean", "mean return after the visits that count", mean_of, false},
-        {"standard_error", "of mean, for i.i.d. returns", error_of, false},
-        {"count", "visits that count", count_of, false},
-        {"start_mean", "mean return of episodes that started there", mean_of, true},
-        {"start_error", "its standard error", error_of, true},
-        {"start_count", "episodes that started there", count_of, true},
+        {"mean", "mean return after the visits that count", rollouts_mean_of, false},
+        {"standard_error", "of mean, for i.i.d. returns", rollouts_error_of, false},
+        {"count", "visits that count", rollouts_count_of, false},
+        {"start_mean", "mean return of episodes that started there", rollouts_mean_of, true},
+        {"start_error", "its standard error", rollouts_error_of, true},
+        {"start_count", "episodes that started there", rollouts_count_of, true},
     };
     for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
         for (int64_t i = 0; i < s->count; i++)
@@ -433,7 +352,7 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
                                     .global = {1},
                                     .labels = {"value"},
                                     .data = &s->cut};
-    return sable_put_whole(sink, &cut, error);
+    return sable_put_whole(sink, &cut, error) ? error->code : rollouts_put_counter(sink, error);
 }
 
 static const struct sable_variant variants[] = {

@@ -54,3 +54,73 @@ void rollouts_check_mean(struct sable_checks *checks, const char *name, double m
     else
         sable_check(checks, name, mean, expected, 1e-12 * fabs(expected) + SABLE_QUANTUM / 2);
 }
+
+double rollouts_most_z_of(int64_t values)
+{
+    return sqrt(ROLLOUTS_MOST_Z * ROLLOUTS_MOST_Z + 2 * log((double)values));
+}
+
+double rollouts_surprise(const struct sable_exact_moments *moments, double value, double square, int64_t horizon)
+{
+    enum { LEAST_COUNT = 1000 };
+    /* The variance is what is left of the second moment, to the rounding of a recursion over the horizon. */
+    double variance = square - value * value, rounding = (double)horizon * 0x1p-50 * square;
+    double off = fabs(sable_exact_mean(moments) - value);
+    if (variance <= rounding)
+        return off <= 1e-12 * fabs(value) + SABLE_QUANTUM / 2 ? 0 : INFINITY;
+    return moments->count < LEAST_COUNT ? 0 : off / sqrt(variance / (double)moments->count);
+}
+
+int rollouts_check_pooled(struct sable_checks *checks, const char *name, struct sable_context *context,
+                          const struct sable_rollouts_values *own, int64_t count, const double *value,
+                          const double *square, int64_t episodes, struct sable_error *error)
+{
+    double sums[4] = {0}, all[4]; /* Σ n mean, Σ n v, Σ n variance, n */
+    for (int64_t i = 0; i < count; i++) {
+        const struct sable_exact_moments *starts = &own[i].starts;
+        double n = (double)starts->count;
+        sums[0] += starts->count ? n * sable_exact_mean(starts) : 0;
+        sums[1] += n * value[i];
+        sums[2] += n * (square[i] - value[i] * value[i]);
+        sums[3] += n;
+    }
+    if (sable_check_mpi(MPI_Allreduce(sums, all, 4, MPI_DOUBLE, MPI_SUM, context->comm), "MPI_Allreduce", error))
+        return error->code;
+    rollouts_check_mean(checks, name, all[0] / all[3], all[1] / all[3], all[2] / all[3], episodes);
+    return SABLE_OK;
+}
+
+void rollouts_carry(struct sable_exact_moments *moments)
+{
+    sable_exact_carry(moments->sum, SABLE_EXACT_SUM);
+    sable_exact_carry(moments->squares, SABLE_EXACT_SQUARES);
+}
+
+double rollouts_mean_of(const struct sable_exact_moments *moments)
+{
+    return moments->count ? sable_exact_mean(moments) : NAN;
+}
+
+double rollouts_error_of(const struct sable_exact_moments *moments)
+{
+    return moments->count > 1 ? sqrt(sable_exact_variance(moments) / (double)moments->count) : NAN;
+}
+
+double rollouts_count_of(const struct sable_exact_moments *moments)
+{
+    return (double)moments->count;
+}
+
+int rollouts_put_counter(struct sable_sink *sink, struct sable_error *error)
+{
+    static const int64_t counter[4] = {10, SABLE_ROLLOUTS_STEP, SABLE_ROLLOUTS_START, SABLE_CHUNK};
+    const struct sable_array array = {.name = "counter",
+                                      .help = "Philox4x32 rounds, purpose of steps, purpose of starts, episodes of a "
+                                              "chunk; counter = (episode low, high, step div 4, purpose)",
+                                      .type = SABLE_I64,
+                                      .dims = 1,
+                                      .global = {4},
+                                      .labels = {"what"},
+                                      .data = counter};
+    return sable_put_whole(sink, &array, error);
+}

@@ -34,5 +34,32 @@ int rollouts_sample(const struct sable_rollouts_share *share, int most, int64_t 
 void rollouts_check_mean(struct sable_checks *checks, const char *name, double mean, double expected, double variance,
                          int64_t count);
 #define ROLLOUTS_MOST_Z 5
+/* The largest of m values of |z| passes z with a chance below m·exp(−z²/2): as seldom as one passes 5. */
+double rollouts_most_z_of(int64_t values);
+/* |z| of a mean return against its exact first and second moments; without variance 0 or +∞ by equality. Means of fewer
+ * than 1000 returns need not be normal: they count in pooled means only. */
+double rollouts_surprise(const struct sable_exact_moments *moments, double value, double square, int64_t horizon);
+/* Collective. The mean return of all episodes against that of their starts, as many as there were in each of the
+ * rank's `count` states: value, square [count]. */
+int rollouts_check_pooled(struct sable_checks *checks, const char *name, struct sable_context *context,
+                          const struct sable_rollouts_values *own, int64_t count, const double *value,
+                          const double *square, int64_t episodes, struct sable_error *error);
+/* The lowest 64 bits of a carried sum. */
+static inline uint64_t rollouts_low_word(const struct sable_exact_moments *moments)
+{
+    return (uint64_t)moments->sum[0] + ((uint64_t)moments->sum[1] << 32);
+}
+/* Carries sums that were added over ranks. */
+void rollouts_carry(struct sable_exact_moments *moments);
+/* For outputs: NaN without, or for the error with fewer than two, returns. */
+double rollouts_mean_of(const struct sable_exact_moments *moments);
+double rollouts_error_of(const struct sable_exact_moments *moments);
+double rollouts_count_of(const struct sable_exact_moments *moments);
+/* Collective. Stores how draws were counted: output `counter`, see docs/rollouts.md. */
+int rollouts_put_counter(struct sable_sink *sink, struct sable_error *error);
+#define ROLLOUTS_COUNTER_FIELD                                                                                         \
+    {                                                                                                                  \
+        "counter", "[4]", "Philox rounds, purpose of steps, purpose of starts, episodes of a chunk"                    \
+    }
 
 #endif

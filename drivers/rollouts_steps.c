@@ -64,6 +64,7 @@ static const struct sable_field outputs[] = {
     {"cut", "[1]", "episodes that the horizon ended"},
     {"lengths", "[32]", "episodes with a length in [2^b, 2^(b+1))"},
     {"sums", "[2, 11]", "exact: count, sum and squares of returns and of lengths in units of 2^-24, as 32-bit limbs"},
+    ROLLOUTS_COUNTER_FIELD,
     {0},
 };
 
@@ -413,7 +414,7 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         if (sable_put_whole(sink, &arrays[i], error))
             return error->code;
-    return SABLE_OK;
+    return rollouts_put_counter(sink, error);
 }
 
 static const struct sable_variant variants[] = {

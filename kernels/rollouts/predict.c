@@ -14,22 +14,41 @@
 #include "sable_array.h"
 #include "sable_random.h"
 
-static bool predictor_make(const struct sable_rollouts_rows *rows, bool first_visits, int64_t lanes,
-                           struct predictor *p)
+/* What every thread's predictor is made after. */
+struct prediction {
+    const struct sable_rollouts_rows *rows;
+    const struct sable_rollouts_share *share;
+    enum sable_rollouts_visits visits;
+    const struct sable_rollouts_ratios *ratios; /* NULL: on-policy, of the chain's own states */
+    int64_t states;
+    int tallies;
+};
+
+static struct prediction off_policy(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                                    const struct sable_rollouts_ratios *ratios, enum sable_rollouts_visits visits)
 {
-    int64_t blocks = ((int64_t)rows->horizon + STEPS - 1) / STEPS;
-    *p = (struct predictor){.rows = rows,
-                            .count_path = SABLE_ISA_PICK(rollouts_count_path),
-                            .first_visits = first_visits,
-                            .tally = sable_array(rows->states, 1, sizeof *p->tally),
-                            .seen = sable_array(rows->states, 1, sizeof *p->seen),
+    return (struct prediction){rows, share, visits, ratios, (rows->states - 1) / ratios->actions, WEIGHT_TALLIES};
+}
+
+static bool predictor_make(const struct prediction *prediction, int64_t lanes, struct predictor *p)
+{
+    int64_t blocks = ((int64_t)prediction->rows->horizon + STEPS - 1) / STEPS, states = prediction->states;
+    *p = (struct predictor){.rows = prediction->rows,
+                            .count_path = prediction->ratios ? SABLE_ISA_PICK(rollouts_count_weighted)
+                                                             : SABLE_ISA_PICK(rollouts_count_path),
+                            .visits = prediction->visits,
+                            .ratios = prediction->ratios,
+                            .states = states,
+                            .tallies = prediction->tallies,
+                            .tally = sable_array(states, prediction->tallies, sizeof *p->tally),
+                            .seen = sable_array(states, 1, sizeof *p->seen),
                             .trace = sable_array(blocks * STEPS, lanes, sizeof *p->trace),
                             .blocks = blocks,
                             .path = sable_array(blocks, STEPS, sizeof *p->path)};
     if (!p->tally || !p->seen || !p->trace || !p->path)
         return false;
-    memset(p->tally, 0, (size_t)rows->states * sizeof *p->tally);
-    memset(p->seen, 0, (size_t)rows->states * sizeof *p->seen);
+    memset(p->tally, 0, (size_t)(states * prediction->tallies) * sizeof *p->tally);
+    memset(p->seen, 0, (size_t)states * sizeof *p->seen);
     return true;
 }
 
@@ -44,7 +63,7 @@ static void predictor_free(struct predictor *p)
 double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int threads)
 {
     double steps = (double)horizon + STEPS;
-    return threads * ((double)(states + 1) * (sizeof(struct state_tally) + sizeof(int64_t)) +
+    return threads * ((double)(states + 1) * (WEIGHT_TALLIES * sizeof(struct sable_tally) + sizeof(int64_t)) +
                       steps * (LANES + 1) * sizeof(uint32_t));
 }
 
@@ -59,7 +78,7 @@ static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int 
         for (int j = 0; j < STEPS; j++, t++)
             p->path[t] = trace[j * LANES];
     }
-    p->cut += lanes->state[lane] != (uint32_t)(p->rows->states - 1) || lanes->length[lane] > horizon;
+    p->lost.cut += lanes->state[lane] != (uint32_t)(p->rows->states - 1) || lanes->length[lane] > horizon;
     p->count_path(p, length, chunk);
 }
 
@@ -82,46 +101,71 @@ static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sab
     }
 }
 
-static void flush_state(const struct state_tally *tally, struct sable_rollouts_values *values)
+/* moments[states × tallies] += the predictor's tallies of one state. */
+static void flush_state(const struct predictor *p, int64_t state, struct sable_exact_moments *moments)
 {
-    sable_tally_flush(&tally->visits, &values->visits);
-    sable_tally_flush(&tally->starts, &values->starts);
+    for (int64_t k = state * p->tallies; p->tally && k < (state + 1) * p->tallies; k++)
+        sable_tally_flush(&p->tally[k], &moments[k]);
 }
 
-bool sable_rollouts_predict(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
-                            bool first_visits, struct sable_rollouts_values *values, int64_t *cut,
-                            struct sable_rollouts_chunk *chunk)
+static bool predict(const struct prediction *prediction, struct sable_exact_moments *moments,
+                    struct sable_rollouts_lost *lost, struct sable_rollouts_chunk *chunk)
 {
+    const struct sable_rollouts_rows *rows = prediction->rows;
     const struct walk walk = {
         .rows = rows, .draw = SABLE_ISA_PICK(rollouts_draw_lanes), .resting = (uint32_t)(rows->states - 1)};
     int threads = omp_get_max_threads();
     struct predictor *all = sable_array(threads, 1, sizeof *all);
-    int64_t taken = 0, cuts = 0;
+    int64_t taken = 0, cut = 0, saturated = 0;
     bool good = all != NULL;
     if (!good)
         return false;
     memset(all, 0, (size_t)threads * sizeof *all);
-    memset(chunk, 0, (size_t)share->count * sizeof *chunk);
-#pragma omp parallel num_threads(threads) reduction(&& : good) reduction(+ : cuts)
+    memset(chunk, 0, (size_t)prediction->share->count * sizeof *chunk);
+#pragma omp parallel num_threads(threads) reduction(&& : good) reduction(+ : cut, saturated)
     {
         struct predictor *own = &all[omp_get_thread_num()];
-        struct dealer dealer = {.walk = &walk, .share = share, .taken = &taken};
-        good = predictor_make(rows, first_visits, LANES, own);
+        struct dealer dealer = {.walk = &walk, .share = prediction->share, .taken = &taken};
+        good = predictor_make(prediction, LANES, own);
         if (good)
             predict_lanes(&dealer, own, chunk);
-        cuts += own->cut;
+        cut += own->lost.cut;
+        saturated += own->lost.saturated;
 #pragma omp barrier
 #pragma omp for schedule(static)
-        for (int64_t s = 0; s < rows->states - 1; s++)
+        for (int64_t s = 0; s < prediction->states; s++)
             for (int k = 0; k < threads; k++)
-                if (all[k].tally)
-                    flush_state(&all[k].tally[s], &values[s]);
+                flush_state(&all[k], s, moments);
     }
     for (int k = 0; k < threads; k++)
         predictor_free(&all[k]);
     sable_array_free(all);
-    *cut += cuts;
+    lost->cut += cut;
+    lost->saturated += saturated;
     return good;
+}
+
+_Static_assert(SABLE_VALUES_WORDS == (int)VALUE_TALLIES * (int)SABLE_EXACT_WORDS, "values are tallies' moments");
+_Static_assert(SABLE_WEIGHTED_WORDS == (int)WEIGHT_TALLIES * (int)SABLE_EXACT_WORDS, "weights are tallies' moments");
+
+bool sable_rollouts_predict(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                            enum sable_rollouts_visits visits, struct sable_rollouts_values *values, int64_t *cut,
+                            struct sable_rollouts_chunk *chunk)
+{
+    const struct prediction prediction = {rows, share, visits, NULL, rows->states - 1, VALUE_TALLIES};
+    struct sable_rollouts_lost lost = {0};
+    bool good = predict(&prediction, (struct sable_exact_moments *)values, &lost, chunk);
+    *cut += lost.cut;
+    return good;
+}
+
+bool sable_rollouts_weigh(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                          const struct sable_rollouts_ratios *ratios, enum sable_rollouts_visits visits,
+                          struct sable_rollouts_weighted *weighted, struct sable_rollouts_lost *lost,
+                          struct sable_rollouts_chunk *chunk)
+{
+    const struct prediction prediction = off_policy(rows, share, ratios, visits);
+    return predict(&prediction, (struct sable_exact_moments *)weighted, lost, chunk);
 }
 
 /* ---- The textbook's ---- */
@@ -141,17 +185,17 @@ static int64_t play_path(struct predictor *p, const struct walk *walk, uint64_t 
         if (state & SABLE_ROW_END)
             return t + 1;
     }
-    p->cut++;
+    p->lost.cut++;
     return rows->horizon;
 }
 
-bool sable_rollouts_reference_predict(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
-                                      bool first_visits, struct sable_rollouts_values *values, int64_t *cut,
-                                      struct sable_rollouts_chunk *chunk)
+static bool reference(const struct prediction *prediction, struct sable_exact_moments *moments,
+                      struct sable_rollouts_lost *lost, struct sable_rollouts_chunk *chunk)
 {
-    const struct walk walk = {.rows = rows};
+    const struct sable_rollouts_share *share = prediction->share;
+    const struct walk walk = {.rows = prediction->rows};
     struct predictor p;
-    bool good = predictor_make(rows, first_visits, 1, &p);
+    bool good = predictor_make(prediction, 1, &p);
     for (int64_t i = 0; i < share->count && good; i++) {
         int64_t first = (share->first + i * share->stride) * SABLE_CHUNK;
         int64_t count = share->episodes - first < SABLE_CHUNK ? share->episodes - first : SABLE_CHUNK;
@@ -159,9 +203,30 @@ bool sable_rollouts_reference_predict(const struct sable_rollouts_rows *rows, co
         for (int64_t k = 0; k < count; k++)
             p.count_path(&p, play_path(&p, &walk, share->seed, share->repeat_counters ? k : first + k), &chunk[i]);
     }
-    for (int64_t s = 0; s < rows->states - 1 && good; s++)
-        flush_state(&p.tally[s], &values[s]);
-    *cut += p.cut;
+    for (int64_t s = 0; s < prediction->states && good; s++)
+        flush_state(&p, s, moments);
+    lost->cut += p.lost.cut;
+    lost->saturated += p.lost.saturated;
     predictor_free(&p);
     return good;
+}
+
+bool sable_rollouts_reference_predict(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                                      enum sable_rollouts_visits visits, struct sable_rollouts_values *values,
+                                      int64_t *cut, struct sable_rollouts_chunk *chunk)
+{
+    const struct prediction prediction = {rows, share, visits, NULL, rows->states - 1, VALUE_TALLIES};
+    struct sable_rollouts_lost lost = {0};
+    bool good = reference(&prediction, (struct sable_exact_moments *)values, &lost, chunk);
+    *cut += lost.cut;
+    return good;
+}
+
+bool sable_rollouts_reference_weigh(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                                    const struct sable_rollouts_ratios *ratios, enum sable_rollouts_visits visits,
+                                    struct sable_rollouts_weighted *weighted, struct sable_rollouts_lost *lost,
+                                    struct sable_rollouts_chunk *chunk)
+{
+    const struct prediction prediction = off_policy(rows, share, ratios, visits);
+    return reference(&prediction, (struct sable_exact_moments *)weighted, lost, chunk);
 }

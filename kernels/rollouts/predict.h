@@ -10,18 +10,26 @@ typedef void count_path_function(struct predictor *p, int64_t length, struct sab
 SABLE_ISA_DECLARE(void, rollouts_count_path,
                   (struct predictor * p, int64_t length, struct sable_rollouts_chunk *chunk));
 
-struct state_tally {
-    struct sable_tally visits, starts;
-};
+/* The same of off-policy episodes: outcomes of pairs, tallies of states. */
+SABLE_ISA_DECLARE(void, rollouts_count_weighted,
+                  (struct predictor * p, int64_t length, struct sable_rollouts_chunk *chunk));
+
+/* Which tally of a state. */
+enum { TALLY_VISITS, TALLY_STARTS, VALUE_TALLIES };
+enum { TALLY_PRODUCT, TALLY_WEIGHT, TALLY_BOTH, WEIGHT_TALLIES };
 
 /* What a thread works with. */
 struct predictor {
     const struct sable_rollouts_rows *rows;
     count_path_function *count_path;
-    bool first_visits;
-    struct state_tally *tally; /* [states] */
-    int64_t *seen;             /* [states] the last episode that visited, as counted by `serial` */
-    int64_t serial, cut;
+    enum sable_rollouts_visits visits;
+    const struct sable_rollouts_ratios *ratios; /* off-policy only */
+    int64_t states;                             /* that have tallies */
+    int tallies;                                /* of each */
+    struct sable_tally *tally;                  /* [states × tallies] */
+    int64_t *seen;                              /* [states] the last episode that visited, as counted by `serial` */
+    int64_t serial;
+    struct sable_rollouts_lost lost;
     uint32_t *trace;      /* [blocks × STEPS × LANES] a ring; or [STEPS·blocks] of one episode */
     int64_t blocks;       /* of an episode that reaches the horizon */
     int64_t begun[LANES]; /* block of the ring's time in which the lane's episode began */

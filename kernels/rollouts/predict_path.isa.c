@@ -4,10 +4,31 @@
 #include "predict.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 static inline int64_t state_of(const struct predictor *p, uint32_t outcome)
 {
     return (outcome & ~COUNTS) >> (p->rows->bits + 1);
+}
+
+/* Marks the visits that count: the first of each state in its episode, or every one. */
+static inline void mark_visits(struct predictor *p, int64_t length)
+{
+    const int every = p->visits == SABLE_VISITS_EVERY;
+    for (int64_t t = 0; t < length; t++) {
+        int64_t *seen = &p->seen[state_of(p, p->path[t])];
+        p->path[t] |= (uint32_t)(every | (*seen != p->serial)) << 31;
+        *seen = p->serial;
+    }
+}
+
+/* The return of an episode whose start alone counts. */
+static inline double return_of(const struct predictor *p, int64_t length)
+{
+    double value = 0;
+    for (int64_t t = length - 1; t >= 0; t--)
+        value = fma(p->rows->gamma, value, p->rows->entry[p->path[t] >> 1].reward[p->path[t] & 1]);
+    return value;
 }
 
 void SABLE_ISA_NAME(rollouts_count_path)(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
@@ -15,27 +36,66 @@ void SABLE_ISA_NAME(rollouts_count_path)(struct predictor *p, int64_t length, st
     const struct sable_rollouts_entry *entry = p->rows->entry;
     const double gamma = p->rows->gamma;
     uint32_t *path = p->path;
+    int64_t start = state_of(p, path[0]);
     uint64_t sum = 0;
     double value = 0;
-    const int every = !p->first_visits;
+    p->serial++;
+    if (p->visits == SABLE_VISITS_START) {
+        value = return_of(p, length);
+        sum = (uint64_t)sable_exact_quantise(value) * (uint64_t)(2 * start + 1);
+    } else {
+        mark_visits(p, length);
+        for (int64_t t = length - 1; t >= 0; t--) {
+            uint32_t outcome = path[t] & ~COUNTS;
+            int64_t s = state_of(p, outcome);
+            value = fma(gamma, value, entry[outcome >> 1].reward[outcome & 1]);
+            /* No branch, which a random walk would make a guess: a visit that doesn't count adds zeros. */
+            int64_t counts = path[t] >> 31, quantised = sable_exact_quantise(value) & -counts;
+            struct sable_tally *visits = &p->tally[s * VALUE_TALLIES + TALLY_VISITS];
+            sable_tally_add(visits, quantised);
+            visits->count += counts - 1;
+            sum += (uint64_t)quantised * (uint64_t)(2 * s + 1);
+        }
+    }
+    sable_tally_add(&p->tally[start * VALUE_TALLIES + TALLY_STARTS], sable_exact_quantise(value));
+    chunk->sum += sum;
+    chunk->steps += length;
+}
+
+/* Of a weight or a weighted return: beyond what sums can hold it is cut down, and counted. */
+static inline double hold(double value, int64_t *saturated)
+{
+    bool fits = fabs(value) <= SABLE_MOST_WEIGHT;
+    *saturated += !fits;
+    return fits ? value : copysign(SABLE_MOST_WEIGHT, value);
+}
+
+void SABLE_ISA_NAME(rollouts_count_weighted)(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
+{
+    const struct sable_rollouts_entry *entry = p->rows->entry;
+    const uint32_t actions = (uint32_t)p->ratios->actions;
+    const double gamma = p->rows->gamma;
+    uint32_t *path = p->path;
+    double value = 0, weight = 1;
     p->serial++;
     for (int64_t t = 0; t < length; t++) {
-        int64_t *seen = &p->seen[state_of(p, path[t])];
-        path[t] |= (uint32_t)(every | (*seen != p->serial)) << 31;
+        int64_t *seen = &p->seen[(uint32_t)state_of(p, path[t]) / actions];
+        path[t] |= (uint32_t)(t == 0 || (p->visits == SABLE_VISITS_FIRST && *seen != p->serial)) << 31;
         *seen = p->serial;
     }
     for (int64_t t = length - 1; t >= 0; t--) {
-        uint32_t outcome = path[t] & ~COUNTS;
-        int64_t s = state_of(p, outcome);
+        uint32_t outcome = path[t] & ~COUNTS, pair = (uint32_t)state_of(p, outcome);
         value = fma(gamma, value, entry[outcome >> 1].reward[outcome & 1]);
-        /* No branch, which a random walk would make a guess: a visit that doesn't count adds zeros. */
-        int64_t counts = path[t] >> 31, quantised = sable_exact_quantise(value) & -counts;
-        struct sable_tally *visits = &p->tally[s].visits;
-        sable_tally_add(visits, quantised);
-        visits->count += counts - 1;
-        sum += (uint64_t)quantised * (uint64_t)(2 * s + 1);
+        weight *= p->ratios->ratio[pair];
+        if (!(path[t] & COUNTS))
+            continue;
+        struct sable_tally *tally = &p->tally[(int64_t)(pair / actions) * WEIGHT_TALLIES];
+        int64_t w = sable_exact_quantise(hold(weight, &p->lost.saturated));
+        int64_t x = sable_exact_quantise(hold(weight * value, &p->lost.saturated));
+        sable_tally_add(&tally[TALLY_PRODUCT], x);
+        sable_tally_add(&tally[TALLY_WEIGHT], w);
+        sable_tally_add(&tally[TALLY_BOTH], x + w);
+        chunk->sum += ((uint64_t)x + 3 * (uint64_t)w) * (uint64_t)(2 * (pair / actions) + 1);
     }
-    sable_tally_add(&p->tally[state_of(p, path[0])].starts, sable_exact_quantise(value));
-    chunk->sum += sum;
     chunk->steps += length;
 }

@@ -206,16 +206,88 @@ struct sable_rollouts_values {
 };
 enum { SABLE_VALUES_WORDS = sizeof(struct sable_rollouts_values) / sizeof(int64_t), SABLE_MAX_PREDICTED = 65536 };
 
+/* Which visits of a state count; with START none but that of the episode's start, in `starts`. */
+enum sable_rollouts_visits { SABLE_VISITS_FIRST, SABLE_VISITS_EVERY, SABLE_VISITS_START };
+
 /* values[states − 1] += what the share's episodes gave (Sutton & Barto, §5.1); chunk[count]: Σ q (2 s + 1) over counted
  * visits modulo 2⁶⁴, and the steps. rows->horizon ≤ SABLE_MAX_PREDICTED. `cut` counts the episodes that the horizon
  * ended. False if memory is short. `predict` is by all threads, in lanes; both give the same bits. */
 typedef bool sable_rollouts_predictor(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
-                                      bool first_visits, struct sable_rollouts_values *values, int64_t *cut,
-                                      struct sable_rollouts_chunk *chunk);
+                                      enum sable_rollouts_visits visits, struct sable_rollouts_values *values,
+                                      int64_t *cut, struct sable_rollouts_chunk *chunk);
 sable_rollouts_predictor sable_rollouts_predict;
 sable_rollouts_predictor sable_rollouts_reference_predict;
 /* Bytes that `predict` needs for itself. */
 double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int threads);
+
+/* ---- Control: pairs of a state and an action as the states of a chain ----
+ *
+ * Under a policy π, x = (s, a) ↦ (s′, a′) with P(s′ | s, a) π(a′ | s′) is a finite chain of S·A states, pair s·A + a,
+ * whose value is q^π: what plays and predicts chains estimates q, one draw a step for the move and the next action. */
+struct sable_rollouts_process {
+    int64_t states, actions;
+    const int64_t *indptr; /* [states·actions + 1]; an unavailable action has no transitions */
+    const int64_t *next;   /* [transitions]; −1: the episode ends */
+    const double *chance, *reward;
+    const uint8_t *ended; /* [states] nothing starts or happens there */
+    double gamma;
+    int64_t horizon;
+};
+struct sable_rollouts_pairs {
+    const struct sable_rollouts_process *process;
+    const double *policy; /* [states × actions] */
+};
+sable_rollouts_outcomes sable_rollouts_pair_outcomes; /* of a struct sable_rollouts_pairs */
+/* The most outcomes of a pair under any policy that takes up to `width` actions of a state. */
+int64_t sable_rollouts_pair_width(const struct sable_rollouts_process *process, int64_t width);
+static inline bool sable_rollouts_available(const struct sable_rollouts_process *process, int64_t pair)
+{
+    return !process->ended[pair / process->actions] && process->indptr[pair + 1] > process->indptr[pair];
+}
+/* policy[actions] of a state: ε spread over its available actions, the rest on `action`; all alike if action < 0. */
+void sable_rollouts_soft_policy(const struct sable_rollouts_process *process, int64_t state, int64_t action,
+                                double epsilon, double *policy);
+/* The best available action of known estimates q[actions] (NaN: unknown), of equal ones the first; −1: none. */
+int64_t sable_rollouts_best_action(const struct sable_rollouts_process *process, int64_t state, const double *q);
+/* value[states]: what no ε-soft policy can surpass in `horizon` steps, by backward induction (Puterman 1994, §4.5),
+ *
+ *   v(s) ← (1 − ε) max_a q(s, a) + ε mean_a q(s, a),   q(s, a) = Σ p (r + γ v(s′)).
+ *
+ * False if memory is short. */
+bool sable_rollouts_optimum(const struct sable_rollouts_process *process, double epsilon, double *value);
+
+/* ---- Off-policy prediction: importance sampling (Sutton & Barto, §5.5) ----
+ *
+ * Episodes of the pairs' chain under a behaviour b; a visit of s at time t has the return G and the weight
+ * W = Π_{k ≥ t} ratio(s_k, a_k), ratio = π/b. */
+struct sable_rollouts_ratios {
+    const double *ratio; /* [pairs] */
+    int64_t actions;
+};
+/* Of one state: W·G, W, and W·G + W, whose squares give Σ W² G = (Σ(WG + W)² − Σ(WG)² − ΣW²)/2. */
+struct sable_rollouts_weighted {
+    struct sable_exact_moments product, weight, both;
+};
+enum { SABLE_WEIGHTED_WORDS = sizeof(struct sable_rollouts_weighted) / sizeof(int64_t) };
+#define SABLE_MOST_WEIGHT 0x1p36 /* of |W| and |W G|: beyond they are taken for it, and counted as saturated */
+struct sable_rollouts_lost {
+    int64_t cut, saturated;
+};
+/* weighted[states] += …; otherwise as predictors; visits: FIRST or START. */
+typedef bool sable_rollouts_off_policy(const struct sable_rollouts_rows *rows, const struct sable_rollouts_share *share,
+                                       const struct sable_rollouts_ratios *ratios, enum sable_rollouts_visits visits,
+                                       struct sable_rollouts_weighted *weighted, struct sable_rollouts_lost *lost,
+                                       struct sable_rollouts_chunk *chunk);
+sable_rollouts_off_policy sable_rollouts_weigh;
+sable_rollouts_off_policy sable_rollouts_reference_weigh;
+/* What must come out of an episode that starts in s: v = E[W G], and E[W²], E[W² G], E[W² G²], by the recursion with
+ * W = ratio·W′, G = r + γ G′. All [states]; `behaviour` [states × actions]. False if memory is short. */
+struct sable_rollouts_weights_expected {
+    double *value, *weight_square, *cross, *product_square;
+};
+bool sable_rollouts_expect_weights(const struct sable_rollouts_process *process, const double *behaviour,
+                                   const double *ratio, struct sable_rollouts_weights_expected *expected);
+void sable_rollouts_weights_expected_free(struct sable_rollouts_weights_expected *expected);
 
 /* A bulk draw of Philox4x32-10 in lanes: words[4][SABLE_DRAW_LANES] of the
  * counters (low[l], high[l], block[l], purpose). */

@@ -203,3 +203,62 @@ def test_a_model_with_state_rewards_and_a_default_policy_is_read(run, tmp_path):
 def test_a_bad_model_is_refused_in_one_line(run, tmp_path, replaced, words):
     write_mdp(tmp_path / "bad.h5", golden("random_walk5"), **replaced)
     failed_with(run("run", "rollouts/prediction", *ONCE, "-i", "bad.h5"), 2, *words)
+
+
+# ---- the built-in environments, and control ----
+
+CONTROL = ["mc_basic", "exploring_starts", "epsilon_greedy"]
+
+
+def test_the_built_in_blackjack_is_the_golden_one(run, tmp_path):
+    expected = golden("blackjack_stick20")["expected"]
+    told = run("run", "rollouts/prediction", *ONCE, "-s", "env=blackjack", "-s", "gamma=1", "-s", "starts=each",
+               "-s", "episodes=400000", "-o", "out.h5")
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        found = {name: data[()] for name, data in file["runs/rollouts/prediction/sable/outputs"].items()}
+    assert_agrees(found["start_mean"], found["start_count"], expected["value"][:200], expected["variance"][:200])
+
+
+def control(run, tmp_path, workload, *arguments, ranks=None):
+    told = run("run", f"rollouts/{workload}", *ONCE, "-o", "out.h5", "--force", *arguments, ranks=ranks)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        return {name: data[()] for name, data in file[f"runs/rollouts/{workload}/sable/outputs"].items()}
+
+
+@pytest.mark.parametrize("workload", CONTROL)
+@pytest.mark.parametrize("name", GOLDEN)
+def test_control_reaches_the_optimum_of_the_golden_cases(run, tmp_path, workload, name):
+    """The share of the possible gain that it may miss is checked by the run itself, exactly. On FrozenLake many close
+    decisions follow one another: estimates must be good to 0.01."""
+    case = golden(name)
+    write_mdp(tmp_path / "model.h5", case, horizon=case["horizon"] or 256)
+    lake = name == "frozenlake8x8_opt"
+    settings = ["batch=65536", "batches=30", "memory=0.9", "accuracy=0.2"] if lake else ["batch=32768", "batches=8", "accuracy=0.1"]
+    arguments = [word for setting in settings for word in ("-s", setting)]
+    found = control(run, tmp_path, workload, "-i", "model.h5", *arguments)
+    if workload != "epsilon_greedy" and "optimal_value" in case.get("extra", {}):
+        start, best = numpy.array(case["start"]), numpy.array(case["extra"]["optimal_value"])
+        assert found["return_mean"][0] <= start @ best + 5 * found["return_error"][0] + 2**-24
+
+
+@pytest.mark.parametrize(
+    "env, gamma, horizon, case",
+    [("book", 0.9, 128, "zhao5x5_eps0.2"), ("frozenlake8", 0.99, 400, "frozenlake8x8_opt"), ("cliff", 1, 64, "cliff_eps0.1")],
+)
+def test_built_in_maps_have_the_optimal_values_known_elsewhere(run, tmp_path, env, gamma, horizon, case):
+    found = control(run, tmp_path, "exploring_starts", "-s", f"env={env}", "-s", f"gamma={gamma}", "-s",
+                    f"horizon={horizon}", "-s", "batch=65536", "-s", "batches=24", "-s", "accuracy=0.15")
+    extra, start = golden(case)["extra"], numpy.array(golden(case)["start"])
+    best = start @ numpy.array(extra["optimal_value"])
+    assert abs(found["return_mean"][0] - best) <= 0.15 * abs(best) + 5 * found["return_error"][0]
+
+
+def test_a_batch_is_defined_by_ids_of_episodes(run):
+    failed_with(run("run", "rollouts/mc_basic", *ONCE, "-s", "batch=5000"), 2, "batch=5000", "multiple of 1024")
+
+
+def test_outputs_say_how_draws_are_counted(run, tmp_path):
+    found = control(run, tmp_path, "mc_basic", "-c", "T")
+    assert found["counter"].tolist() == [10, 0x726F, 0x7273, 1024]

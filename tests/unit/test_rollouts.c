@@ -242,7 +242,8 @@ static void predictions_in_lanes_give_the_bits_of_the_textbook(void **state)
     enum { STATES = 11 };
     int64_t states = STATES;
     double start[STATES] = {0, 0, 1, 0, 0.5, 0, 0, 0, 0, 2, 0};
-    for (int first_visits = 0; first_visits < 2; first_visits++)
+    static const enum sable_rollouts_visits kinds[3] = {SABLE_VISITS_FIRST, SABLE_VISITS_EVERY, SABLE_VISITS_START};
+    for (int kind = 0; kind < 3; kind++)
         for (uint32_t horizon = 5; horizon < 60; horizon += 18) { /* 5, 23, 41, 59: not multiples of a block */
             struct sable_rollouts_rows rows;
             struct sable_rollouts_values expected[STATES] = {0};
@@ -250,13 +251,13 @@ static void predictions_in_lanes_give_the_bits_of_the_textbook(void **state)
             int64_t expected_cut = 0;
             assert_true(sable_rollouts_rows_make(&states, random_walk, states, 3, 0.9, horizon, start, &rows));
             assert_true(
-                sable_rollouts_reference_predict(&rows, &all, first_visits, expected, &expected_cut, expected_chunk));
+                sable_rollouts_reference_predict(&rows, &all, kinds[kind], expected, &expected_cut, expected_chunk));
             assert_true(expected_cut > 0 && expected_cut < EPISODES);
             for (int level = 0; level < 4 && at_level(level); level++) {
                 struct sable_rollouts_values values[STATES] = {0};
                 int64_t cut = 0;
                 omp_set_num_threads(1 + level % 3);
-                assert_true(sable_rollouts_predict(&rows, &all, first_visits, values, &cut, chunk));
+                assert_true(sable_rollouts_predict(&rows, &all, kinds[kind], values, &cut, chunk));
                 assert_memory_equal(values, expected, sizeof values);
                 assert_memory_equal(chunk, expected_chunk, sizeof chunk);
                 assert_int_equal(cut, expected_cut);

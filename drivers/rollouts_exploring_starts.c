@@ -1,0 +1,52 @@
+/* rollouts/exploring_starts: Monte Carlo control with exploring starts (Monte Carlo ES): episodes start in every pair
+ * of a state and an action alike, and every pair that they visit is credited. Everything else: rollouts_control.h,
+ * docs/rollouts.md. */
+#include "rollouts_control.h"
+
+static const struct sable_param parameters[] = {
+    ROLLOUTS_CONTROL_PARAMETERS,
+    {"visits", SABLE_CHOICE, ROLLOUTS_CONTROL_AT(visits), "", 0, 0, 0, 0, rollouts_visit_names, "first",
+     "which visits of a pair count: the first of an episode, or every one"},
+    {0},
+};
+static const struct sable_class classes[] = {
+    {"T", "env=book batches=5 batch=3072 horizon=30 accuracy=0.1"},
+    {"S", "env=book batches=8 batch=131072"},
+    {"A", "env=gridworld n=16 gamma=0.95 batches=16 batch=1048576 accuracy=0.05"},
+    {"B", "env=gridworld n=32 gamma=0.95 batches=24 batch=8388608 accuracy=0.05"},
+    {"C", "env=gridworld n=64 gamma=0.95 batches=32 batch=67108864 accuracy=0.05"},
+    {"D", "env=sea n=120 gamma=0.97 batches=48 batch=268435456 accuracy=0.1"},
+    {"E", "env=sea n=360 gamma=0.97 batches=96 batch=2147483648 accuracy=0.1"},
+    {0}};
+static const struct sable_fault faults[] = {
+    ROLLOUTS_FAULTS, {"worst_action", "take the worst action for the best"}, {0}};
+static const struct rollouts_control_method method = {
+    .name = "rollouts/exploring_starts", .each_pair = true, .fault = ROLLOUTS_WORST_ACTION};
+
+static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
+{
+    return rollouts_control_setup(&method, params, context, state, error);
+}
+
+const struct sable_workload sable_rollouts_exploring_starts = {
+    .name = "rollouts/exploring_starts",
+    .summary = "Monte Carlo control with exploring starts, improved in batches",
+    .source = "Sutton & Barto, Reinforcement Learning (2018), section 5.3; Zhao (2025), algorithm 5.2",
+    .fom = {"steps", "Gstep/s", 1e9},
+    .params_size = sizeof(struct rollouts_control_params),
+    .params = parameters,
+    .classes = classes,
+    .variants = rollouts_control_variants,
+    .phases = rollouts_control_phases,
+    .faults = faults,
+    .inputs = rollouts_control_inputs,
+    .outputs = rollouts_control_outputs,
+    .layout_invariant = true,
+    .check = rollouts_control_check,
+    .work = rollouts_control_work,
+    .setup = setup,
+    .reset = rollouts_control_reset,
+    .verify = rollouts_control_verify,
+    .output = rollouts_control_output,
+    .free = rollouts_control_free,
+};
