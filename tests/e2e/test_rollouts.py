@@ -249,10 +249,10 @@ def test_control_reaches_the_optimum_of_the_golden_cases(run, tmp_path, workload
 )
 def test_built_in_maps_have_the_optimal_values_known_elsewhere(run, tmp_path, env, gamma, horizon, case):
     found = control(run, tmp_path, "exploring_starts", "-s", f"env={env}", "-s", f"gamma={gamma}", "-s",
-                    f"horizon={horizon}", "-s", "batch=65536", "-s", "batches=24", "-s", "accuracy=0.15")
+                    f"horizon={horizon}", "-s", "batch=65536", "-s", "batches=30", "-s", "memory=0.9", "-s", "accuracy=0.2")
     extra, start = golden(case)["extra"], numpy.array(golden(case)["start"])
     best = start @ numpy.array(extra["optimal_value"])
-    assert abs(found["return_mean"][0] - best) <= 0.15 * abs(best) + 5 * found["return_error"][0]
+    assert abs(found["return_mean"][0] - best) <= 0.2 * abs(best) + 5 * found["return_error"][0]
 
 
 def test_a_batch_is_defined_by_ids_of_episodes(run):
