@@ -20,7 +20,21 @@ struct ssm_part ssm_split(int64_t rows, int64_t columns, enum ssm_strategy strat
 int64_t ssm_first(int64_t items, int64_t parts, int64_t i);
 
 /* Which array of a generated problem is drawn, and from where: purposes of sable_random(). */
-enum ssm_purpose { SSM_U = 300, SSM_DELTA, SSM_Z, SSM_A, SSM_B, SSM_C, SSM_D, SSM_BIAS };
+enum ssm_purpose {
+    SSM_U = 300,
+    SSM_DELTA,
+    SSM_Z,
+    SSM_A,
+    SSM_B,
+    SSM_C,
+    SSM_D,
+    SSM_BIAS,
+    SSM_Q = 340,
+    SSM_K,
+    SSM_V,
+    SSM_DECAY,
+    SSM_BONUS
+};
 
 /* Uniform on [low, high): element `index` of the array `purpose`. */
 double ssm_draw(uint64_t seed, enum ssm_purpose purpose, int64_t index, double low, double high);

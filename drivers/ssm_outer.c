@@ -1,0 +1,353 @@
+#include "ssm_outer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sable_array.h"
+
+enum { FAULT_LOST_CARRY = 1, FAULT_SHIFT, FAULT_WRONG_CHUNK, FAULT_SKIP_BLOCK, FAULT_FLIP_BIT, FAULT_NAN };
+enum { PHASE_SCAN, PHASE_CARRY, PHASE_OUTPUTS };
+const char *const outer_strategies[] = {"auto", "channels", "batch", "sequence", NULL};
+const char *const outer_phases[] = {
+    [PHASE_SCAN] = "scan", [PHASE_CARRY] = "carry", [PHASE_OUTPUTS] = "carried outputs", NULL};
+const struct sable_fault outer_faults[] = {
+    {"lost_carry", "forget the states half way"},
+    {"shift", "give the outputs one step late"},
+    {"wrong_chunk", "give the outputs of one chunk twice"},
+    {"skip_block", "leave out the last steps"},
+    {"flip_bit", "flip a bit of one output"},
+    {"nan", "make one output NaN"},
+    {0},
+};
+
+/* ---- Sizes and work ---- */
+
+static bool shares_time(const struct outer_params *p, struct sable_layout layout)
+{
+    if (p->strategy != OUTER_AUTO)
+        return p->strategy == OUTER_SEQUENCE;
+    return p->form == SABLE_OUTER_CHUNKED && (double)p->batch * (double)p->heads < layout.ranks;
+}
+
+struct outer_part outer_split(const struct outer_params *p, struct sable_layout layout)
+{
+    struct outer_part q = {.over_time = shares_time(p, layout), .steps = p->length};
+    const int64_t of_group = p->heads / p->groups, chunks = p->length / p->chunk + (p->length % p->chunk > 0);
+    q.part = (struct ssm_part){.rows = p->batch, .columns = p->heads};
+    q.chunks = chunks;
+    if (q.over_time) {
+        int64_t first = ssm_first(chunks, layout.ranks, layout.rank);
+        int64_t end = ssm_first(chunks, layout.ranks, layout.rank + 1);
+        q.chunks = end - first;
+        q.step = first * p->chunk < p->length ? first * p->chunk : p->length;
+        q.steps = (end * p->chunk < p->length ? end * p->chunk : p->length) - q.step;
+    } else
+        q.part = ssm_split(p->batch, p->heads, (enum ssm_strategy)p->strategy, layout);
+    q.group = q.part.column / of_group;
+    q.groups = q.part.columns > 0 ? (q.part.column + q.part.columns - 1) / of_group - q.group + 1 : 0;
+    return q;
+}
+
+int outer_check(const struct outer_params *p, struct sable_layout layout, struct sable_error *error)
+{
+    (void)layout;
+    int64_t row, all, states;
+    if (p->heads % p->groups != 0)
+        return sable_fail(error, SABLE_BAD_INPUT, "heads=%lld is no multiple of groups=%lld", (long long)p->heads,
+                          (long long)p->groups);
+    if (p->form == SABLE_OUTER_PARALLEL && p->strategy == OUTER_SEQUENCE)
+        return sable_fail(error, SABLE_BAD_INPUT, "form=parallel has no states to carry: take another strategy");
+    if (!sable_multiply(p->batch, p->heads, &row) || !sable_multiply(row, p->keys + p->values, &all) ||
+        !sable_multiply(all, p->length, &all) || !sable_multiply(row * p->keys, p->values, &states) ||
+        all > INT64_MAX / 64 || states > INT64_MAX / 64)
+        return sable_fail(
+            error, SABLE_BAD_INPUT,
+            "batch × heads × length × (keys + values) = %lld × %lld × %lld × %lld is more than 64 bits hold",
+            (long long)p->batch, (long long)p->heads, (long long)p->length, (long long)(p->keys + p->values));
+    return SABLE_OK;
+}
+
+void outer_work(const struct outer_params *p, struct sable_layout layout, bool by_key, struct sable_work *work)
+{
+    const struct outer_part q = outer_split(p, layout);
+    const double N = (double)p->keys, P = (double)p->values, rows = (double)q.part.rows * (double)q.part.columns;
+    const double steps = rows * (double)q.steps, shared = (double)p->groups / (double)p->heads;
+    const double group_steps = (double)q.part.rows * (double)q.groups * (double)q.steps;
+    const double chunk = p->form == SABLE_OUTER_PARALLEL ? (double)p->length : (double)p->chunk;
+    const double within = chunk * P + chunk * N * (by_key ? 1 : shared); /* half of all pairs, 2 flops each */
+    const double flops[] = {[SABLE_OUTER_RECURRENT] = 5 * N * P,
+                            [SABLE_OUTER_CHUNKED] = 4 * N * P + within,
+                            [SABLE_OUTER_PARALLEL] = within};
+    const double floats = steps * (2 * P + (by_key ? N : 2)) + 2 * group_steps * N;
+    const double adds = q.over_time ? rows * (double)q.chunks * N * P : 0;
+    *work = (struct sable_work){
+        .items = steps * N * P,
+        .flops_fp32 = flops[p->form] * steps,
+        .bytes = 4 * (floats + 3 * adds),
+        .pattern = SABLE_READ,
+        .working_set = 4 * (floats + adds),
+        .bytes_network = q.over_time && layout.rank + 1 < layout.ranks ? 4 * rows * N * P : 0,
+        .messages = q.over_time && layout.rank + 1 < layout.ranks ? rows : 0,
+        .memory = 4 * (floats + steps + adds + rows * N * P) + 24 * rows * N * P +
+                  4 * (double)layout.threads *
+                      ((double)p->chunk * (2 * (double)p->chunk + 10 * N + 3 * P) + 16 * (N + 16) * (P + 16)),
+    };
+}
+
+/* ---- Setup ---- */
+
+void outer_free(void *state)
+{
+    struct outer_state *s = state;
+    void *arrays[] = {s->q,   s->k, s->v,    s->weight, s->decay, s->bonus, s->skip,
+                      s->raw, s->a, s->bias, s->state,  s->o,     s->add,   s->carry};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        sable_array_free(arrays[i]);
+    free(s);
+}
+
+int outer_allocate(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+{
+    const struct outer_params *p = &s->params;
+    struct outer_part *q = &s->part;
+    *q = outer_split(p, context->layout);
+    const int64_t heads = q->part.columns, rows = q->part.rows * heads, steps = rows * q->steps;
+    const int64_t keys = q->part.rows * q->groups * q->steps, size = p->keys * p->values;
+    s->q = sable_array(keys, p->keys, sizeof(float));
+    s->k = sable_array(keys, p->keys, sizeof(float));
+    s->v = sable_array(steps, p->values, sizeof(float));
+    s->weight = sable_array(s->weighted ? steps : 0, 1, sizeof(float));
+    s->raw = sable_array(s->weighted ? steps : 0, 1, sizeof(float));
+    s->decay = sable_array(steps, s->by_key ? p->keys : 1, sizeof(float));
+    s->bonus = sable_array(heads, s->by_key ? p->keys : 0, sizeof(float));
+    s->skip = sable_array(heads, 1, sizeof(float));
+    s->a = sable_array(heads, 1, sizeof(float));
+    s->bias = sable_array(heads, 1, sizeof(float));
+    s->state = sable_array(rows, size, sizeof(float));
+    s->o = sable_array(steps, p->values, sizeof(float));
+    s->add = sable_array(q->over_time ? rows * q->chunks : 0, size, sizeof(float));
+    s->carry = sable_array(3 * rows, size, sizeof(double));
+    if (!s->q || !s->k || !s->v || !s->weight || !s->raw || !s->decay || !s->bonus || !s->skip || !s->a || !s->bias ||
+        !s->state || !s->o || !s->add || !s->carry)
+        return sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for %lld heads of %lld steps", (long long)rows,
+                          (long long)q->steps);
+    s->scan = (struct sable_outer){
+        .sequences = q->part.rows,
+        .heads = heads,
+        .groups = q->groups,
+        .keys = p->keys,
+        .values = p->values,
+        .length = q->steps,
+        .group_heads = p->heads / p->groups,
+        .group_offset = q->part.column - q->group * (p->heads / p->groups),
+        .q = s->q,
+        .k = s->k,
+        .v = s->v,
+        .weight = s->weighted ? s->weight : NULL,
+        .decay = s->decay,
+        .bonus = s->by_key ? s->bonus : NULL,
+        .skip = s->skips ? s->skip : NULL,
+    };
+    return SABLE_OK;
+}
+
+int outer_fill(struct outer_state *s, struct sable_context *context, const char *name, enum ssm_purpose purpose,
+               double low, double high, bool of_groups, int64_t width, float *data, struct sable_error *error)
+{
+    const struct outer_params *p = &s->params;
+    const struct outer_part *q = &s->part;
+    const int64_t shape[] = {p->batch, p->length, of_groups ? p->groups : p->heads, width};
+    const int64_t offset[] = {q->part.row, q->step, of_groups ? q->group : q->part.column, 0};
+    const int64_t count[] = {q->part.rows, q->steps, of_groups ? q->groups : q->part.columns, width};
+    return ssm_fill(context, name, purpose, low, high, width > 0 ? 4 : 3, shape, offset, count, data, error);
+}
+
+int outer_fill_heads(struct outer_state *s, struct sable_context *context, const char *name, enum ssm_purpose purpose,
+                     double low, double high, int64_t width, float *data, struct sable_error *error)
+{
+    const int64_t shape[] = {s->params.heads, width}, offset[] = {s->part.part.column, 0};
+    const int64_t count[] = {s->part.part.columns, width};
+    return ssm_fill(context, name, purpose, low, high, width > 0 ? 2 : 1, shape, offset, count, data, error);
+}
+
+int outer_reset(void *state, struct sable_context *context, struct sable_error *error)
+{
+    (void)context, (void)error;
+    struct outer_state *s = state;
+    const struct sable_outer *m = &s->scan;
+    const int64_t rows = m->sequences * m->heads;
+    memset(s->state, 0, (size_t)(rows * m->keys * m->values) * sizeof *s->state);
+    memset(s->carry, 0, (size_t)(3 * rows * m->keys * m->values) * sizeof *s->carry);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows * m->length * m->values; i++)
+        s->o[i] = NAN; /* what is not written is seen */
+    return SABLE_OK;
+}
+
+/* ---- Carries between ranks that share time ---- */
+
+int outer_receive(const struct outer_state *s, struct sable_context *context, int64_t row, void *data, int64_t bytes,
+                  struct sable_error *error)
+{
+    if (!s->part.over_time || context->layout.rank == 0)
+        return SABLE_OK;
+    return sable_check_mpi(MPI_Recv(data, (int)bytes, MPI_BYTE, context->layout.rank - 1, (int)(row % 32768),
+                                    context->comm, MPI_STATUS_IGNORE),
+                           "MPI_Recv", error);
+}
+
+int outer_send(const struct outer_state *s, struct sable_context *context, int64_t row, const void *data, int64_t bytes,
+               struct sable_error *error)
+{
+    if (!s->part.over_time || context->layout.rank + 1 == context->layout.ranks)
+        return SABLE_OK;
+    sable_count_sent(context, (size_t)bytes);
+    return sable_check_mpi(
+        MPI_Send(data, (int)bytes, MPI_BYTE, context->layout.rank + 1, (int)(row % 32768), context->comm), "MPI_Send",
+        error);
+}
+
+/* ---- Run ---- */
+
+static int by_formula(struct outer_state *s, struct sable_context *context, struct sable_error *error);
+
+/* Own chunks first, then the chain from rank to rank, row by row: while one rank chains a row, the next one chains the
+ * row before. */
+static int over_time(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+{
+    const struct sable_outer *m = &s->scan;
+    const int64_t rows = m->sequences * m->heads, size = m->keys * m->values, chunk = s->params.chunk;
+    bool done = m->length == 0 || sable_outer_local(m, chunk, s->add, s->o);
+    sable_phase(context, PHASE_CARRY);
+    for (int64_t row = 0; row < rows; row++) {
+        float *state = s->state + row * size;
+        if (outer_receive(s, context, row, state, size * (int64_t)sizeof *state, error))
+            return error->code;
+        sable_outer_chain(m, chunk, row, s->add + row * s->part.chunks * size, state);
+        if (outer_send(s, context, row, state, size * (int64_t)sizeof *state, error))
+            return error->code;
+    }
+    sable_phase(context, PHASE_OUTPUTS);
+    done = done && (m->length == 0 || sable_outer_carried(m, chunk, s->add, s->o));
+    return done ? SABLE_OK : sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a chunk");
+}
+
+static int scan(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+{
+    const struct sable_outer *m = &s->scan;
+    const int64_t rows = m->sequences * m->heads, size = m->keys * m->values;
+    const enum sable_outer_form form = (enum sable_outer_form)s->params.form;
+    if (s->reference)
+        return by_formula(s, context, error);
+    if (s->part.over_time && form == SABLE_OUTER_CHUNKED)
+        return over_time(s, context, error);
+    for (int64_t row = 0; row < rows; row++) /* recurrent over ranks: one after another */
+        if (outer_receive(s, context, row, s->state + row * size, size * (int64_t)sizeof(float), error))
+            return error->code;
+    if (!sable_outer_scan(m, form, s->params.chunk, s->state, s->o))
+        sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a chunk");
+    for (int64_t row = 0; row < rows; row++)
+        if (outer_send(s, context, row, s->state + row * size, size * (int64_t)sizeof(float), error))
+            return error->code;
+    return error->code;
+}
+
+/* Spoils the first row of a rank that has one: it is always among those verified. */
+static void spoil(struct outer_state *s, int fault)
+{
+    const struct sable_outer *m = &s->scan;
+    const int64_t row = m->heads * m->values, chunk = s->params.chunk < m->length ? s->params.chunk : m->length / 2;
+    float *o = s->o;
+    uint32_t bits;
+    if (m->sequences * m->heads * m->length == 0)
+        return;
+    if (fault == FAULT_SHIFT)
+        memmove(o + row, o, (size_t)(row * (m->length - 1)) * sizeof *o), o[0] += 1;
+    if (fault == FAULT_WRONG_CHUNK) {
+        int64_t steps = m->length - chunk < chunk ? m->length - chunk : chunk;
+        memcpy(o + chunk * row, o, (size_t)(steps * row) * sizeof *o);
+        o[0] += m->length == 1;
+    }
+    if (fault == FAULT_SKIP_BLOCK)
+        for (int64_t t = m->length - m->length / 4 - 1; t < m->length; t++)
+            memset(o + t * row, 0, (size_t)row * sizeof *o);
+    if (fault == FAULT_NAN)
+        o[row * (m->length / 2)] = NAN;
+    if (fault == FAULT_FLIP_BIT) {
+        memcpy(&bits, &o[row * (m->length / 2)], sizeof bits);
+        bits ^= 1U << 30;
+        memcpy(&o[row * (m->length / 2)], &bits, sizeof bits);
+    }
+}
+
+/* With `forget`, the decay of the middle step of all heads leaves nothing: a state that is lost in the middle. */
+static void decay_in_the_middle(struct outer_state *s, bool forget, float *kept)
+{
+    const struct sable_outer *m = &s->scan;
+    const int64_t width = m->heads * (s->by_key ? m->keys : 1);
+    for (int64_t b = 0; b < m->sequences; b++)
+        for (int64_t i = 0; i < width && m->length > 0; i++) {
+            float *decay = &s->decay[(b * m->length + m->length / 2) * width + i];
+            if (forget)
+                kept[b * width + i] = *decay, *decay = -1000;
+            else
+                *decay = kept[b * width + i];
+        }
+}
+
+int outer_run(void *state, struct sable_context *context, struct sable_error *error)
+{
+    struct outer_state *s = state;
+    const int64_t width = s->scan.heads * (s->by_key ? s->scan.keys : 1);
+    float *kept = NULL;
+    if (s->prepare)
+        s->prepare(s);
+    if (context->fault == FAULT_LOST_CARRY) {
+        kept = sable_array(s->scan.sequences, width, sizeof *kept);
+        if (!kept)
+            return sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a fault");
+        decay_in_the_middle(s, true, kept);
+    }
+    scan(s, context, error);
+    if (kept)
+        decay_in_the_middle(s, false, kept);
+    sable_array_free(kept);
+    spoil(s, context->fault);
+    return error->code;
+}
+
+static int by_formula(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+{
+    const struct sable_outer *m = &s->scan;
+    const int64_t rows = m->sequences * m->heads, size = m->keys * m->values;
+    bool failed = false;
+    for (int64_t row = 0; row < rows; row++)
+        if (outer_receive(s, context, row, s->carry + row * size, size * (int64_t)sizeof(double), error))
+            return error->code;
+#pragma omp parallel for schedule(dynamic) reduction(| : failed)
+    for (int64_t row = 0; row < rows; row++) {
+        double *o = sable_array(m->values + 3, m->length + 1, sizeof(double));
+        double *decay = o ? o + m->values * m->length : NULL;
+        failed |= !o;
+        if (!o)
+            continue;
+        struct sable_outer_exact exact = {decay, o + (m->values + 1) * m->length, NULL};
+        bool faulty = context->fault == FAULT_LOST_CARRY; /* in the float decays */
+        if (s->exact && !faulty)
+            s->exact(s, row, decay, o + (m->values + 1) * m->length, o + (m->values + 2) * m->length);
+        sable_outer_reference(m, row, 0, m->length, s->exact && !faulty ? &exact : NULL, s->carry + row * size, o,
+                              NULL);
+        for (int64_t t = 0; t < m->length; t++)
+            for (int64_t p = 0; p < m->values; p++)
+                s->o[(((row / m->heads) * m->length + t) * m->heads + row % m->heads) * m->values + p] =
+                    (float)o[t * m->values + p];
+        for (int64_t i = 0; i < size; i++)
+            s->state[row * size + i] = (float)s->carry[row * size + i];
+        sable_array_free(o);
+    }
+    for (int64_t row = 0; row < rows; row++)
+        if (outer_send(s, context, row, s->carry + row * size, size * (int64_t)sizeof(double), error))
+            return error->code;
+    return failed ? sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a row") : SABLE_OK;
+}

@@ -1,0 +1,73 @@
+/* What ssm/mamba2 and ssm/linear_attention share: a rank's part of a scan of outer products (sable_outer.h), how ranks
+ * share it, how it is run, verified and given out. Each workload adds its parameters, its inputs and what it makes of
+ * them before the scan. */
+#ifndef SSM_OUTER_H
+#define SSM_OUTER_H
+
+#include "driver.h"
+#include "sable_outer.h"
+#include "ssm_part.h"
+
+enum outer_strategy { OUTER_AUTO, OUTER_CHANNELS, OUTER_BATCH, OUTER_SEQUENCE };
+extern const char *const outer_strategies[];
+extern const char *const outer_phases[];
+extern const struct sable_fault outer_faults[];
+
+struct outer_params {
+    int64_t batch, heads, groups, keys, values, length, chunk;
+    int strategy, form; /* enum outer_strategy, enum sable_outer_form */
+    int model;          /* the workload's own */
+};
+
+struct outer_part {
+    struct ssm_part part; /* rows are sequences, columns heads */
+    bool over_time;
+    int64_t step, steps, chunks; /* of this rank */
+    int64_t group, groups;       /* that its heads use */
+};
+
+struct outer_state {
+    struct outer_params params; /* of the whole problem; sizes are the input's, if it has any */
+    struct outer_part part;
+    struct sable_outer scan;
+    bool reference, by_key, weighted, skips;
+    float *q, *k, *v, *weight, *decay, *bonus, *skip;
+    float *raw, *a, *bias; /* ssm/mamba2: Δ before bias and softplus, A, bias */
+    float *state, *o;      /* [B, H, N, P], [B, L, H, P] of this rank */
+    float *add;            /* [B, H, chunks, N, P] where ranks share time */
+    double *carry;         /* [rows, 3, N, P]: float64 states, |S| and errors */
+    /* Decays and weights of a row in float64, for the reference: into `decay`, `weight`, `error` [steps]; NULL: as
+     * they are. */
+    void (*exact)(const struct outer_state *outer, int64_t row, double *decay, double *weight, double *error);
+    /* What comes before the scan, timed; may be NULL. */
+    void (*prepare)(struct outer_state *outer);
+};
+
+struct outer_part outer_split(const struct outer_params *params, struct sable_layout layout);
+int outer_check(const struct outer_params *params, struct sable_layout layout, struct sable_error *error);
+void outer_work(const struct outer_params *params, struct sable_layout layout, bool by_key, struct sable_work *work);
+
+/* Allocates and sets up everything but the values, from params, by_key, weighted and skips. */
+int outer_allocate(struct outer_state *outer, struct sable_context *context, struct sable_error *error);
+/* Reads or draws one of the arrays [B, L, heads or groups, width] (or without the last, width 0) of this rank. */
+int outer_fill(struct outer_state *outer, struct sable_context *context, const char *name, enum ssm_purpose purpose,
+               double low, double high, bool of_groups, int64_t width, float *data, struct sable_error *error);
+/* The same for an array [heads] or [heads, width]. */
+int outer_fill_heads(struct outer_state *outer, struct sable_context *context, const char *name,
+                     enum ssm_purpose purpose, double low, double high, int64_t width, float *data,
+                     struct sable_error *error);
+
+int outer_reset(void *state, struct sable_context *context, struct sable_error *error);
+int outer_run(void *state, struct sable_context *context, struct sable_error *error);
+int outer_verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error);
+int outer_output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error);
+void outer_free(void *state);
+
+/* Collective: a state of `bytes` for each of `rows` from the rank of the steps before, or to that of the steps behind,
+ * row by row. */
+int outer_receive(const struct outer_state *outer, struct sable_context *context, int64_t row, void *data,
+                  int64_t bytes, struct sable_error *error);
+int outer_send(const struct outer_state *outer, struct sable_context *context, int64_t row, const void *data,
+               int64_t bytes, struct sable_error *error);
+
+#endif
