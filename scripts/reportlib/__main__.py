@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import shlex
@@ -49,7 +50,8 @@ def best_peer_groups(runs):
         if not rivals or len(members) == len(rivals):
             continue
         best = min(rivals, key=lambda run: run.time[1])
-        items = [(run.variant, stats.ratio_interval(best.time, run.time), run is best)
+        unity = (math.nan, 1.0, math.nan)  # the best peer over itself
+        items = [(run.variant, unity if run is best else stats.ratio_interval(best.time, run.time), run is best)
                  for run in sorted(members, key=lambda run: (run.variant != "sable", run.time[1]))]
         told.append((f"{problem[0]} class {problem[1]}, {processors} thread{'s' if processors > 1 else ''}", items))
     return sorted(told)

@@ -91,7 +91,7 @@ class Run:
 
     @property
     def is_peer(self):
-        return bool(self.attrs.get("peer", 0)) or self.variant not in ("sable", "reference")
+        return bool(self.attrs.get("peer", self.variant not in ("sable", "reference")))
 
     @property
     def verdict(self):

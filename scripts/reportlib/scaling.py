@@ -86,7 +86,7 @@ def curves_of(runs):
     """All strong and weak curves of at least two sizes, measured ones first."""
     groups = {}
     for run in runs:
-        if run.text("fom_name") and run.time[1] > 0 and not (run.is_peer and run.attrs.get("peer")):
+        if run.text("fom_name") and run.time[1] > 0 and not run.is_peer:
             groups.setdefault((run.simulated, machine_key(run), base_settings(run)), []).append(run)
     curves = []
     for group in groups.values():

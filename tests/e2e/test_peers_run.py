@@ -1,0 +1,63 @@
+"""scripts/peers/run: peers on sable's own problems, through files, in sable's results format."""
+
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy
+import pytest
+
+from conftest import SOURCE
+
+pytest.importorskip("scipy", reason="python3-scipy is not installed: the peer of value_iteration/model needs it")
+RUN = [sys.executable, SOURCE / "scripts/peers/run"]
+
+
+def peers(sable, *arguments, cwd=None):
+    env = sable.environment() | {"SABLE_BINARY": str(sable.binary)}
+    return subprocess.run([*map(str, RUN), *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True, check=False,
+                          timeout=120)
+
+
+def test_list_names_every_peer_and_what_is_missing(sable, workloads):
+    told = peers(sable, "--list")
+    assert told.returncode == 0 and "mdp: value_iteration/model: ready" in told.stdout
+    for line in told.stdout.splitlines():
+        for workload in line.split(": ")[1].split(", "):
+            assert workload in workloads, line
+
+
+def test_an_unknown_workload_and_a_taken_output_are_refused(sable, tmp_path):
+    told = peers(sable, "--workload", "value_iteration/none", "-o", tmp_path / "p.h5")
+    assert told.returncode == 2 and "no peer solves" in told.stderr and not (tmp_path / "p.h5").exists()
+    (tmp_path / "p.h5").write_text("mine")
+    told = peers(sable, "--workload", "value_iteration/model", "-c", "T", "-o", tmp_path / "p.h5")
+    assert told.returncode == 2 and (tmp_path / "p.h5").read_text() == "mine"
+
+
+@pytest.mark.parametrize("model", ["taxi.h5", "frozenlake8x8.h5"])
+def test_a_peer_and_sable_agree_and_are_found_as_one_problem(sable, tmp_path, model):
+    told = peers(sable, "--workload", "value_iteration/model", "-c", "T", "-s", f"file={model}", "--with-sable", "-o",
+                 tmp_path / "p.h5")
+    assert told.returncode == 0, told.stderr
+    with h5py.File(tmp_path / "p.h5") as file, h5py.File(tmp_path / "p-sable.h5") as own:
+        peer, sables = (f["runs/value_iteration/model"] for f in (file, own))
+        assert peer["scipy"].attrs["peer"] == 1 and peer["scipy/checks"][0]["pass"] == 1
+        assert peer["scipy"].attrs["parameters"].decode().split() == sables["sable"].attrs["parameters"].decode().split()
+    shown = sable("show", tmp_path / "p.h5", cwd=tmp_path)
+    assert shown.code == 0 and "scipy" in shown.out
+    done = subprocess.run([SOURCE / "scripts/report", tmp_path / "p.h5", tmp_path / "p-sable.h5", "-o", tmp_path / "r.html"],
+                          capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r-figures/peers.csv").read_text().count("value_iteration/model class T") == 2
+
+
+def test_the_peers_values_are_those_of_sable(sable, tmp_path):
+    told = peers(sable, "--workload", "value_iteration/model", "-c", "T", "-o", tmp_path / "p.h5")
+    assert told.returncode == 0, told.stderr
+    done = sable("run", "value_iteration/model", "-c", "T", "-n", "1", "--ceilings", "none", "-k", "full", "-o", "s.h5", cwd=tmp_path)
+    assert done.code == 0, done.err
+    with h5py.File(tmp_path / "p.h5") as file, h5py.File(tmp_path / "s.h5") as own:
+        v, w = (f["runs/value_iteration/model"][n]["outputs/v"][()] for f, n in ((file, "scipy"), (own, "sable")))
+        numpy.testing.assert_allclose(v, w, rtol=0, atol=2e-9)  # each within tol = 1e-9 of V*
