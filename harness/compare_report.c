@@ -134,6 +134,8 @@ void sable_comparison_print(FILE *stream, const struct sable_options *o, const s
     if (o->whats > 2)
         fprintf(stream, "and %d more pairs of launches; times and surroundings are those of the first\n",
                 o->whats / 2 - 1);
+    else
+        fprintf(stream, "one pair of launches: how much launches differ is not in the intervals (docs/compare.md)\n");
     tell_provenance(stream, NULL, c);
     tell_ceilings(stream, NULL, o, c);
     fprintf(stream, "\n%-26s %-10s %-10s %-10s %-10s %-8s %-16s %-10s %s\n", "workload", "variant", "layout",
