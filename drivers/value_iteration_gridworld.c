@@ -237,12 +237,14 @@ static int put_grids(const struct gridworld_rank *g, struct sable_sink *sink, st
 {
     struct sable_array v = whole_grid(g), policy = v, sampled = v;
     v.name = "v", v.help = "value of each state", v.keep = SABLE_KEEP_FULL, v.type = SABLE_F64, v.data = g->v;
+    v.tolerance = 2 * g->params.tol; /* each is within tol of V* */
     policy.name = "policy", policy.help = "0 stay, 1 north, 2 east, 3 south, 4 west, -1 none";
     policy.keep = SABLE_KEEP_FULL, policy.type = SABLE_I8, policy.data = g->policy;
     int64_t row = thin(&sampled, 0, (g->part.rows + SAMPLES - 1) / SAMPLES);
     int64_t column = thin(&sampled, 1, (g->part.columns + SAMPLES - 1) / SAMPLES);
     sampled.name = "v_sampled", sampled.help = "value of every k-th row and column", sampled.no_digest = true;
     sampled.keep = SABLE_KEEP_SUMMARY, sampled.type = SABLE_F64;
+    sampled.tolerance = v.tolerance;
     sampled.data = sampled.count[0] * sampled.count[1] > 0 ? g->v + row * g->block.pitch + column : g->v;
     if (sable_put(sink, &v, error) || sable_put(sink, &policy, error))
         return error->code;

@@ -185,6 +185,7 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
         return error->code;
     }
     array.name = "v", array.help = "value of each state", array.type = SABLE_F64;
+    array.tolerance = 2 * g->params.tol; /* each is within tol of V* */
     array.data = cost ? cost : g->v;
     sable_put(sink, &array, error);
     free(cost);

@@ -168,17 +168,18 @@ static void compare_output(const struct side *base, const struct side *updated, 
     const char *why = open_output(base, pair->name, &one);
     const char *other = open_output(updated, pair->name, &two);
     why = *why ? why : other;
+    if (!*why && !sable_hdf5_get_real(one.dataset, "tolerance", &pair->tolerance))
+        pair->tolerance = 0;                     /* files before 0.1 had none */
+    bool free = !*why && isinf(pair->tolerance); /* no result */
     if (!*why && (one.dims != two.dims || memcmp(one.shape, two.shape, sizeof one.shape) != 0))
         why = "of another shape";
     if (!*why && (one.integer != two.integer || one.parts != two.parts))
         why = "of another type";
-    if (!*why && !sable_hdf5_get_real(one.dataset, "tolerance", &pair->tolerance))
-        pair->tolerance = 0; /* files before 0.1 had none */
     pair->difference = *why ? NAN : 0;
     if (!*why)
         why = walk(&one, &two, a, b, &pair->difference);
     snprintf(pair->why, sizeof pair->why, "%s", why);
-    pair->within = !*why && pair->difference <= pair->tolerance;
+    pair->within = free || (!*why && pair->difference <= pair->tolerance);
     close_opened(&one);
     close_opened(&two);
 }

@@ -146,7 +146,7 @@ struct sable_array {
     const char *name, *unit, *help;
     enum sable_keep keep; /* stored from this --keep level on: SUMMARY or FULL */
     double tolerance;     /* by how much two right answers may differ in an element (docs/compare.md): 0 not at all,
-                             INFINITY for a count of steps that another algorithm need not take */
+                             or, with no_digest, as much as they like */
     bool no_digest;       /* leave out of the digest: not a result (coordinates) or not layout-invariant */
     enum sable_number type;
     int dims;

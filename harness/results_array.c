@@ -1,4 +1,5 @@
 /* Distributed arrays into the results file: moved in bounded pieces to rank 0, which writes them. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,8 +101,9 @@ static void name_own_file(const struct sable_results *results, const char *array
 
 static herr_t describe_array(hid_t dataset, const struct sable_array *array)
 {
+    double tolerance = array->no_digest && array->tolerance == 0 ? INFINITY : array->tolerance;
     herr_t written = sable_hdf5_put_text(dataset, "unit", array->unit ? array->unit : "") < 0 ||
-                             sable_hdf5_put_real(dataset, "tolerance", array->tolerance) < 0 ||
+                             sable_hdf5_put_real(dataset, "tolerance", tolerance) < 0 ||
                              sable_hdf5_put_text(dataset, "help", array->help ? array->help : "") < 0
                          ? -1
                          : 0;
