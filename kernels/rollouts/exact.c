@@ -120,3 +120,10 @@ double sable_exact_variance(const struct sable_exact_moments *moments)
     double n = (double)moments->count;
     return to_double(left, ALL) * (SABLE_QUANTUM * SABLE_QUANTUM) / n / (n - 1);
 }
+
+double sable_exact_squares(const struct sable_exact_moments *moments)
+{
+    uint64_t squares[SABLE_EXACT_SQUARES];
+    magnitude(moments->squares, SABLE_EXACT_SQUARES, squares);
+    return to_double(squares, SABLE_EXACT_SQUARES) * (SABLE_QUANTUM * SABLE_QUANTUM);
+}

@@ -54,6 +54,8 @@ void sable_exact_add_value(struct sable_exact_moments *total, int64_t quantised)
  * that are all equal have variance 0 exactly. NaN without values. */
 double sable_exact_mean(const struct sable_exact_moments *moments);
 double sable_exact_variance(const struct sable_exact_moments *moments);
+/* Σ of the values' squares, in units of 1; 0 without values. */
+double sable_exact_squares(const struct sable_exact_moments *moments);
 
 __extension__ typedef __int128 sable_int128;
 __extension__ typedef unsigned __int128 sable_uint128;

@@ -262,3 +262,71 @@ def test_a_batch_is_defined_by_ids_of_episodes(run):
 def test_outputs_say_how_draws_are_counted(run, tmp_path):
     found = control(run, tmp_path, "mc_basic", "-c", "T")
     assert found["counter"].tolist() == [10, 0x726F, 0x7273, 1024]
+
+
+# ---- importance sampling, means ----
+
+
+def weigh(run, tmp_path, case, *settings, **replaced):
+    write_mdp(tmp_path / "model.h5", case, **replaced)
+    told = run(*["run", "rollouts/importance_sampling", *ONCE, "-i", "model.h5", "-o", "out.h5", "--force"], *settings)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        return {name: data[()] for name, data in file["runs/rollouts/importance_sampling/sable/outputs"].items()}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_off_policy_values_are_those_of_the_target_policy(run, tmp_path, name):
+    """One action in twenty is drawn from the uniform policy. Where the weights leave few effective samples, estimates say
+    nothing, and their errors neither."""
+    case = golden(name)
+    found = weigh(run, tmp_path, case, "-s", "episodes=600000", "-s", "behaviour=0.05")
+    value = numpy.array(case["expected"]["value"])
+    good = found["effective"] >= 2000
+    assert good.any() or name in ("frozenlake8x8_opt", "zhao5x5_eps0.2")
+    for kind in ("ordinary", "weighted"):
+        off = numpy.abs(found[kind] - value)[good]
+        assert (off <= 6 * found[f"{kind}_error"][good] + 2**-23).all()
+
+
+def test_blackjack_has_the_published_value_and_the_known_variance(run, tmp_path):
+    case = golden("blackjack_stick20")
+    known = case["extra"]["importance_sampling"]
+    start = numpy.zeros(case["n_states"])
+    start[known["state"]] = 1
+    found = weigh(run, tmp_path, case, "-s", "episodes=1000000", "-s", "starts=model", start=start)
+    at = known["state"]
+    assert found["count"][at] == 1000000 and found["lost"].tolist() == [0, 0]
+    error = math.sqrt(known["ordinary_is_variance"] / 1e6)
+    assert abs(found["ordinary_error"][at] / error - 1) < 0.02
+    assert abs(found["ordinary"][at] - known["value"]) <= 5 * error
+    assert abs(found["weighted"][at] - known["value"]) <= 5 * found["weighted_error"][at] < 5 * error
+
+
+def estimate(run, tmp_path, *settings):
+    told = run("run", "rollouts/mean", *ONCE, "-o", "out.h5", "--force", *settings)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        outputs = file["runs/rollouts/mean/sable/outputs"]
+        return outputs["mean"][0], outputs["variance"][0], outputs["count"][0]
+
+
+def test_incremental_means_are_those_of_sums(run, tmp_path):
+    found = estimate(run, tmp_path, "-s", "samples=1000003")
+    sums = estimate(run, tmp_path, "-s", "samples=1000003", "-s", "method=sums")
+    numpy.testing.assert_allclose(found, sums, rtol=1e-13)
+    assert found[2] == 1000003
+
+
+def test_constant_steps_have_the_golden_mean_and_variance(run, tmp_path):
+    golden_steps = golden("robbins_monro")["constant_step"]
+    for point in golden_steps["checkpoints"]:
+        if point["k"] > 100:
+            continue
+        replicates = 20000
+        mean, variance, count = estimate(
+            run, tmp_path, "-s", "method=approximation", "-s", f"steps={point['k']}", "-s",
+            f"samples={point['k'] * replicates}", "-s", f"alpha={golden_steps['alpha']}")
+        assert count == replicates
+        assert abs(mean - point["mean"]) <= 5 * math.sqrt(point["variance"] / replicates)
+        assert abs(variance / point["variance"] - 1) <= 5 * math.sqrt(2 / replicates)

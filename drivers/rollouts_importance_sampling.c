@@ -1,0 +1,500 @@
+/* rollouts/importance_sampling: the value of every state under a policy, of episodes that follow another one
+ * (off-policy prediction): ordinary and weighted importance sampling with standard errors. The behaviour mixes the
+ * policy with the uniform one. Mathematics, work model, parallel scheme: docs/rollouts.md. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rollouts_environment.h"
+#include "rollouts_share.h"
+#include "sable_array.h"
+
+struct weigh_params {
+    struct rollouts_environment environment;
+    int64_t episodes;
+    int visits, starts;
+    double behaviour;
+};
+enum { CHOICE_START, CHOICE_FIRST };
+enum { STARTS_MODEL, STARTS_EACH };
+enum { FAULT_UNWEIGHTED = ROLLOUTS_FLIP_BIT + 1 };
+
+#define PARAM(field)       offsetof(struct weigh_params, field)
+#define ENVIRONMENT(field) offsetof(struct weigh_params, environment.field)
+static const char *const visit_choices[] = {"start", "first", NULL};
+static const char *const start_choices[] = {"model", "each", NULL};
+static const struct sable_param parameters[] = {
+    ROLLOUTS_ENVIRONMENT_PARAMETERS(ENVIRONMENT, "blackjack", "64", "1"),
+    {"episodes", SABLE_INT, PARAM(episodes), "", ROLLOUTS_LEAST_EPISODES, 1e15, 0, 0, NULL, "4000000",
+     "episodes of a repetition"},
+    {"behaviour", SABLE_REAL, PARAM(behaviour), "", 1e-6, 1, 0, 0, NULL, "1",
+     "share of the uniform policy in the one that is followed; the rest is the policy that is asked about"},
+    {"visits", SABLE_CHOICE, PARAM(visits), "", 0, 0, 0, 0, visit_choices, "start",
+     "which visits of a state count: that of the episode's start, or the first of every state"},
+    {"starts", SABLE_CHOICE, PARAM(starts), "", 0, 0, 0, 0, start_choices, "each",
+     "where episodes start: as the model says, or in each state that is no end alike"},
+    {0},
+};
+
+static const struct sable_class classes[] = {
+    {"T", "episodes=9001 horizon=16"},
+    {"S", "episodes=4000000"},
+    {"A", "episodes=40000000"},
+    {"B", "env=frozenlake8 gamma=0.95 behaviour=0.1 horizon=128 episodes=100000000"},
+    {"C", "env=gridworld n=64 gamma=0.9 behaviour=0.05 horizon=64 episodes=1000000000"},
+    {"D", "env=gridworld n=256 gamma=0.9 behaviour=0.05 horizon=64 episodes=10000000000"},
+    {"E", "env=gridworld n=512 gamma=0.9 behaviour=0.05 horizon=64 episodes=100000000000"},
+    {0}};
+enum { PHASE_PLAY, PHASE_WAIT, PHASE_REDUCE };
+static const char *const phases[] = {[PHASE_PLAY] = "play", [PHASE_WAIT] = "wait", [PHASE_REDUCE] = "reduce", NULL};
+static const struct sable_fault faults[] = {ROLLOUTS_FAULTS, {"unweighted", "take every weight for 1"}, {0}};
+static const struct sable_field inputs[] = {ROLLOUTS_MODEL_INPUTS, {0}};
+static const struct sable_field outputs[] = {
+    {"ordinary, ordinary_error", "[n]", "sum of W G / count, and its standard error; NaN where nothing was counted"},
+    {"weighted, weighted_error", "[n]", "sum of W G / sum of W, and its standard error (delta method)"},
+    {"count", "[n]", "visits that count"},
+    {"effective", "[n]", "effective sample size: (sum of W)^2 / sum of W^2"},
+    {"lost", "[2]", "episodes that the horizon ended; weights that were too large to be summed"},
+    ROLLOUTS_COUNTER_FIELD,
+    {0},
+};
+
+struct weigh_state {
+    struct weigh_params params;
+    struct rollouts_model model;
+    struct sable_rollouts_process process;
+    double *behaviour, *ratio, *start; /* [pairs] */
+    struct sable_rollouts_rows rows;
+    struct sable_rollouts_share share;
+    struct sable_rollouts_chunk *chunk;
+    int64_t each, first, count;             /* states that a rank sums up, and those of this one */
+    struct sable_rollouts_weighted *values; /* [each · ranks] this rank's sums */
+    struct sable_rollouts_weighted *own;    /* [each] those of all ranks; `values` itself on one rank */
+    struct sable_rollouts_lost lost;
+    double *column; /* [each] an output */
+};
+
+static int check(const void *params, struct sable_layout layout, struct sable_error *error)
+{
+    (void)layout;
+    return rollouts_environment_check(&((const struct weigh_params *)params)->environment, error);
+}
+
+static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
+{
+    const struct weigh_params *p = params;
+    const struct weigh_state *s = state;
+    const struct rollouts_environment_size size = rollouts_environment_size(&p->environment);
+    const double states = (double)(s ? s->model.states : size.states);
+    const double pairs = states * (double)(s ? s->model.actions : size.actions);
+    const double transitions = (double)(s ? s->model.transitions : size.transitions);
+    const int bits = s ? s->rows.bits : sable_rollouts_row_bits(size.actions * size.outcomes);
+    const double row = (double)sizeof(struct sable_rollouts_entry) * (double)(1 << bits);
+    const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
+    double steps = 0;
+    for (int64_t i = 0; s && i < s->share.count; i++)
+        steps += (double)s->chunk[i].steps;
+    *work = (struct sable_work){
+        .items = steps,
+        .flops_fp64 = 6 * steps,      /* γ^t G forwards, r + γ G and the weight backwards */
+        .random_accesses = 3 * steps, /* a row, a ratio, a tally */
+        .working_set = pairs * (row + 8) + states * (double)sizeof(struct sable_rollouts_weighted),
+        .bytes_network = layout.ranks > 1 ? states * sizeof(struct sable_rollouts_weighted) : 0,
+        .messages = layout.ranks > 1 ? layout.ranks - 1 : 0,
+        .memory = (double)sizeof *s + chunks * sizeof(struct sable_rollouts_chunk) + pairs * (row + 24 + 16 + 96) +
+                  states * (2.0 * sizeof(struct sable_rollouts_weighted) + 64 + 41) +
+                  transitions * (24 + sizeof(struct sable_rollouts_outcome)) +
+                  sable_rollouts_predict_memory((int64_t)states, p->environment.horizon, layout.threads),
+    };
+}
+
+static void free_state(void *state)
+{
+    struct weigh_state *s = state;
+    rollouts_model_free(&s->model);
+    sable_rollouts_rows_free(&s->rows);
+    sable_array_free(s->behaviour);
+    sable_array_free(s->ratio);
+    sable_array_free(s->start);
+    sable_array_free(s->chunk);
+    if (s->own != s->values)
+        sable_array_free(s->own);
+    sable_array_free(s->values);
+    sable_array_free(s->column);
+    free(s);
+}
+
+/* ---- Setup ---- */
+
+/* Behaviour, weights of a step, and starts, of every pair. */
+static void mix_policies(struct weigh_state *s)
+{
+    const int64_t actions = s->model.actions;
+    const double share = s->params.behaviour;
+    for (int64_t state = 0; state < s->model.states; state++) {
+        double *b = s->behaviour + state * actions;
+        sable_rollouts_soft_policy(&s->process, state, -1, 1, b);
+        double start = s->params.starts == STARTS_EACH ? !s->model.ended[state] : s->model.start[state];
+        for (int64_t a = 0; a < actions; a++) {
+            double target = s->model.policy[state * actions + a];
+            b[a] = (1 - share) * target + share * b[a];
+            s->ratio[state * actions + a] = b[a] > 0 ? target / b[a] : 0;
+            s->start[state * actions + a] = start * b[a];
+        }
+    }
+}
+
+static int allocate(struct weigh_state *s, struct sable_layout layout, struct sable_error *error)
+{
+    const int64_t states = s->model.states, actions = s->model.actions;
+    s->each = (states - 1) / layout.ranks + 1;
+    s->first = s->each * layout.rank < states ? s->each * layout.rank : states;
+    s->count = states - s->first < s->each ? states - s->first : s->each;
+    if (s->each > INT32_MAX / SABLE_WEIGHTED_WORDS)
+        return sable_fail(error, SABLE_BAD_INPUT, "%lld states on %d ranks: at most %d a rank", (long long)states,
+                          layout.ranks, INT32_MAX / SABLE_WEIGHTED_WORDS);
+    s->behaviour = sable_array(states, actions, sizeof *s->behaviour);
+    s->ratio = sable_array(states, actions, sizeof *s->ratio);
+    s->start = sable_array(states, actions, sizeof *s->start);
+    s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
+    s->values = sable_array(s->each, layout.ranks, sizeof *s->values);
+    s->own = layout.ranks == 1 ? s->values : sable_array(s->each, 1, sizeof *s->own);
+    s->column = sable_array(s->each, 1, sizeof *s->column);
+    if (!s->behaviour || !s->ratio || !s->start || !s->chunk || !s->values || !s->own || !s->column)
+        return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for %lld states", (long long)states);
+    return SABLE_OK;
+}
+
+static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
+{
+    struct weigh_state *s = calloc(1, sizeof *s);
+    if (!s)
+        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory");
+    *state = s;
+    s->params = *(const struct weigh_params *)params;
+    s->share = rollouts_share(context->layout, context->seed, s->params.episodes);
+    if (rollouts_environment_make(&s->params.environment, context, &s->model, error))
+        return error->code;
+    s->process = rollouts_model_process(&s->model);
+    if (allocate(s, context->layout, error))
+        return error->code;
+    mix_policies(s);
+    double sum = 0;
+    for (int64_t pair = 0; pair < s->model.states * s->model.actions; pair++)
+        sum += s->start[pair];
+    if (!(sum > 0))
+        return sable_fail(error, SABLE_BAD_INPUT, "%s has no state to start from", s->model.name);
+    const struct sable_rollouts_pairs pairs = {&s->process, s->behaviour};
+    if (!sable_rollouts_rows_make(&pairs, sable_rollouts_pair_outcomes, s->model.states * s->model.actions,
+                                  sable_rollouts_pair_width(&s->process, s->model.actions), s->model.gamma,
+                                  (uint32_t)s->model.horizon, s->start, &s->rows))
+        return sable_fail(error, SABLE_ENVIRONMENT, "no room for the rows of %lld states and %lld actions",
+                          (long long)s->model.states, (long long)s->model.actions);
+    return SABLE_OK;
+}
+
+static int reset(void *state, struct sable_context *context, struct sable_error *error)
+{
+    (void)error;
+    struct weigh_state *s = state;
+    memset(s->values, 0, (size_t)(s->each * context->layout.ranks) * sizeof *s->values);
+    memset(s->chunk, 0, (size_t)s->share.count * sizeof *s->chunk);
+    s->lost = (struct sable_rollouts_lost){0};
+    return SABLE_OK;
+}
+
+/* ---- Run ---- */
+
+static enum sable_rollouts_visits visits_of(const struct weigh_state *s)
+{
+    return s->params.visits == CHOICE_START ? SABLE_VISITS_START : SABLE_VISITS_FIRST;
+}
+
+static int run(struct weigh_state *s, struct sable_context *context, sable_rollouts_off_policy *weigh,
+               struct sable_error *error)
+{
+    struct sable_rollouts_share share = rollouts_faulty_share(context, &s->share);
+    struct sable_rollouts_rows rows = s->rows;
+    const bool unweighted = context->fault == FAULT_UNWEIGHTED;
+    double *ones = sable_array(unweighted ? s->rows.states : 1, 1, sizeof *ones);
+    for (int64_t pair = 0; unweighted && ones && pair < s->rows.states; pair++)
+        ones[pair] = 1;
+    const struct sable_rollouts_ratios ratios = {unweighted ? ones : s->ratio, s->model.actions};
+    if (context->fault == ROLLOUTS_BIASED_MODEL)
+        rows.gamma *= 1 - 1.0 / 16;
+    if (!ones || !weigh(&rows, &share, &ratios, visits_of(s), s->values, &s->lost, s->chunk))
+        sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory for tallies");
+    sable_array_free(ones);
+    if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
+        s->values[s->model.states / 2].product.sum[0] ^= 1 << 20;
+    sable_phase(context, PHASE_WAIT);
+    if (sable_agree(context->comm, error))
+        return error->code;
+    sable_phase(context, PHASE_REDUCE);
+    if (context->layout.ranks > 1) {
+        sable_count_sent(context, (size_t)s->each * (size_t)(context->layout.ranks - 1) * sizeof *s->values);
+        if (sable_check_mpi(MPI_Reduce_scatter_block(s->values, s->own, (int)s->each * SABLE_WEIGHTED_WORDS,
+                                                     MPI_INT64_T, MPI_SUM, context->comm),
+                            "MPI_Reduce_scatter_block", error))
+            return error->code;
+    }
+    for (int64_t i = 0; i < s->count; i++) {
+        rollouts_carry(&s->own[i].product);
+        rollouts_carry(&s->own[i].weight);
+        rollouts_carry(&s->own[i].both);
+    }
+    int64_t lost[2] = {s->lost.cut, s->lost.saturated};
+    if (rollouts_sum(context, lost, 2, error))
+        return error->code;
+    s->lost = (struct sable_rollouts_lost){lost[0], lost[1]};
+    return SABLE_OK;
+}
+
+static int run_reference(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return run(state, context, sable_rollouts_reference_weigh, error);
+}
+
+static int run_sable(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return run(state, context, sable_rollouts_weigh, error);
+}
+
+/* ---- Estimates ---- */
+
+/* Σ W² G. */
+static double cross_of(const struct sable_rollouts_weighted *w)
+{
+    return (sable_exact_squares(&w->both) - sable_exact_squares(&w->product) - sable_exact_squares(&w->weight)) / 2;
+}
+
+static double ordinary(const struct sable_rollouts_weighted *w)
+{
+    return rollouts_mean_of(&w->product);
+}
+
+static double ordinary_error(const struct sable_rollouts_weighted *w)
+{
+    return rollouts_error_of(&w->product);
+}
+
+static double total_weight(const struct sable_rollouts_weighted *w)
+{
+    return w->weight.count ? sable_exact_mean(&w->weight) * (double)w->weight.count : 0;
+}
+
+static double weighted(const struct sable_rollouts_weighted *w)
+{
+    return total_weight(w) > 0 ? sable_exact_mean(&w->product) / sable_exact_mean(&w->weight) : NAN;
+}
+
+/* √Σ W² (G − V)² / Σ W. */
+static double weighted_error(const struct sable_rollouts_weighted *w)
+{
+    double v = weighted(w);
+    double squares = sable_exact_squares(&w->product) - 2 * v * cross_of(w) + v * v * sable_exact_squares(&w->weight);
+    return w->weight.count > 1 ? sqrt(fmax(squares, 0)) / total_weight(w) : NAN;
+}
+
+static double count_of(const struct sable_rollouts_weighted *w)
+{
+    return rollouts_count_of(&w->product);
+}
+
+static double effective(const struct sable_rollouts_weighted *w)
+{
+    return total_weight(w) > 0 ? total_weight(w) * total_weight(w) / sable_exact_squares(&w->weight) : 0;
+}
+
+/* ---- Verification ---- */
+
+/* Chunks of this rank that differ when the textbook plays them again; −1 if memory is short. */
+static int64_t replay(const struct weigh_state *s)
+{
+    enum { MOST = 8 };
+    int64_t index[MOST], differ = 0;
+    int count = rollouts_sample(&s->share, MOST, index);
+    const struct sable_rollouts_ratios ratios = {s->ratio, s->model.actions};
+    struct sable_rollouts_weighted *values = sable_array(s->model.states, 1, sizeof *values);
+    for (int k = 0; k < count && values && differ >= 0; k++) {
+        struct sable_rollouts_share one = s->share;
+        struct sable_rollouts_lost lost = {0};
+        struct sable_rollouts_chunk again;
+        memset(values, 0, (size_t)s->model.states * sizeof *values);
+        one.first += index[k] * one.stride;
+        one.count = 1;
+        if (!sable_rollouts_reference_weigh(&s->rows, &one, &ratios, visits_of(s), values, &lost, &again))
+            differ = -1;
+        else
+            differ += again.sum != s->chunk[index[k]].sum || again.steps != s->chunk[index[k]].steps;
+    }
+    sable_array_free(values);
+    return values ? differ : -1;
+}
+
+/* |off|/σ; without a variance beyond the rounding of its terms, 0 or +∞ by equality. */
+static double surprise(double off, double value, double variance, double scale, double count, double rounding)
+{
+    if (variance <= rounding * scale)
+        return fabs(off) <= 1e-12 * (1 + fabs(value)) + SABLE_QUANTUM ? 0 : INFINITY;
+    return fabs(off) / sqrt(variance / count);
+}
+
+/* The largest |z| of a state's estimates: ordinary, weighted, mean weight. States with an expected effective sample
+ * below 1000 need not be normal. */
+static void surprises(const struct weigh_state *s, const struct sable_rollouts_weights_expected *expected,
+                      double most[3])
+{
+    const double rounding = (double)s->model.horizon * 0x1p-50;
+    for (int64_t i = 0; i < s->count; i++) {
+        const struct sable_rollouts_weighted *w = &s->own[i];
+        int64_t state = s->first + i;
+        double v = expected->value[state], a = expected->weight_square[state], b = expected->cross[state];
+        double c = expected->product_square[state], n = (double)w->product.count;
+        if (!(n >= 1000 * a))
+            continue;
+        most[0] = fmax(most[0], surprise(ordinary(w) - v, v, c - v * v, c + v * v, n, rounding));
+        most[1] = fmax(most[1], surprise(weighted(w) - v, v, c - 2 * v * b + v * v * a, c + v * v * a, n, rounding));
+        most[2] = fmax(most[2], surprise(sable_exact_mean(&w->weight) - 1, 1, a - 1, a, n, rounding));
+    }
+}
+
+/* Of all episodes: how far ΣWG is from what their starts let expect, and its variance. */
+static void pool(const struct weigh_state *s, const struct sable_rollouts_weights_expected *expected, double sums[4])
+{
+    for (int64_t i = 0; i < s->count; i++) {
+        const struct sable_exact_moments *product = &s->own[i].product;
+        double n = (double)product->count, v = expected->value[s->first + i];
+        sums[0] += product->count ? n * sable_exact_mean(product) : 0;
+        sums[1] += n * v;
+        sums[2] += n * (expected->product_square[s->first + i] - v * v);
+        sums[3] += n;
+    }
+}
+
+static int verify_values(struct weigh_state *s, struct sable_context *context,
+                         const struct sable_rollouts_weights_expected *expected, struct sable_checks *checks,
+                         struct sable_error *error)
+{
+    int64_t counts[3] = {replay(s), 0, 0}; /* differ; states' sum less the chunks'; visits */
+    double most[3] = {0}, worst[3], sums[4] = {0}, all[4];
+    if (counts[0] < 0)
+        sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory for a replay");
+    for (int64_t i = 0; i < s->share.count; i++)
+        counts[1] = (int64_t)((uint64_t)counts[1] - s->chunk[i].sum);
+    for (int64_t i = 0; i < s->count; i++) {
+        uint64_t sum = rollouts_low_word(&s->own[i].product) + 3 * rollouts_low_word(&s->own[i].weight);
+        counts[1] = (int64_t)((uint64_t)counts[1] + sum * (uint64_t)(2 * (s->first + i) + 1));
+        counts[2] += s->own[i].product.count;
+    }
+    const bool started = s->params.visits == CHOICE_START, unbiased = started || s->lost.cut == 0;
+    surprises(s, expected, most);
+    pool(s, expected, sums);
+    if (sable_agree(context->comm, error) || rollouts_sum(context, counts, 3, error) ||
+        sable_check_mpi(MPI_Allreduce(most, worst, 3, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce", error) ||
+        sable_check_mpi(MPI_Allreduce(sums, all, 4, MPI_DOUBLE, MPI_SUM, context->comm), "MPI_Allreduce", error))
+        return error->code;
+    if (started)
+        sable_check(checks, "episodes counted", (double)counts[2], (double)s->params.episodes, 0);
+    else
+        sable_check_at_most(checks, "episodes less first visits", (double)(s->params.episodes - counts[2]), 0);
+    sable_check(checks, "chunks that differ from a replay", (double)counts[0], 0, 0);
+    sable_check(checks, "sums of states less those of the chunks", (double)counts[1], 0, 0);
+    sable_check(checks, "weights too large to be summed", (double)s->lost.saturated, 0, 0);
+    double limit = rollouts_most_z_of(s->model.states);
+    if (unbiased) {
+        sable_check_at_most(checks, "largest |z| of a state's ordinary estimate", worst[0], limit);
+        sable_check_at_most(checks, "largest |z| of a state's weighted estimate", worst[1], limit);
+        sable_check_at_most(checks, "largest |z| of a state's mean weight", worst[2], limit);
+    }
+    if (started)
+        rollouts_check_mean(checks, "z of the mean weighted return of all episodes", all[0] / all[3], all[1] / all[3],
+                            all[2] / all[3], s->params.episodes);
+    return SABLE_OK;
+}
+
+static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
+{
+    struct weigh_state *s = state;
+    struct sable_rollouts_weights_expected expected;
+    if (!sable_rollouts_expect_weights(&s->process, s->behaviour, s->ratio, &expected))
+        sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory for the exact moments");
+    if (!sable_agree(context->comm, error))
+        verify_values(s, context, &expected, checks, error);
+    sable_rollouts_weights_expected_free(&expected);
+    return error->code;
+}
+
+/* ---- Outputs ---- */
+
+static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
+{
+    (void)context;
+    struct weigh_state *s = state;
+    static const struct {
+        const char *name, *help;
+        double (*of)(const struct sable_rollouts_weighted *w);
+    } columns[] = {
+        {"ordinary", "ordinary importance sampling: mean of W G", ordinary},
+        {"ordinary_error", "its standard error", ordinary_error},
+        {"weighted", "weighted importance sampling: sum of W G / sum of W", weighted},
+        {"weighted_error", "its standard error", weighted_error},
+        {"count", "visits that count", count_of},
+        {"effective", "effective sample size", effective},
+    };
+    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
+        for (int64_t i = 0; i < s->count; i++)
+            s->column[i] = columns[k].of(&s->own[i]);
+        const struct sable_array array = {.name = columns[k].name,
+                                          .unit = "",
+                                          .help = columns[k].help,
+                                          .keep = SABLE_KEEP_SUMMARY,
+                                          .type = SABLE_F64,
+                                          .dims = 1,
+                                          .global = {s->model.states},
+                                          .offset = {s->first},
+                                          .count = {s->count},
+                                          .labels = {"state"},
+                                          .data = s->column};
+        if (sable_put(sink, &array, error))
+            return error->code;
+    }
+    const int64_t lost[2] = {s->lost.cut, s->lost.saturated};
+    const struct sable_array array = {.name = "lost",
+                                      .help = "episodes cut at the horizon, weights too large to be summed",
+                                      .type = SABLE_I64,
+                                      .dims = 1,
+                                      .global = {2},
+                                      .labels = {"what"},
+                                      .data = lost};
+    return sable_put_whole(sink, &array, error) ? error->code : rollouts_put_counter(sink, error);
+}
+
+static const struct sable_variant variants[] = {
+    {"reference", "episode after episode, one thread a rank", run_reference},
+    {"sable", "32 episodes in SIMD lanes that leave a trace, all threads; the same bits", run_sable},
+    {0},
+};
+
+const struct sable_workload sable_rollouts_importance_sampling = {
+    .name = "rollouts/importance_sampling",
+    .summary = "off-policy prediction by ordinary and weighted importance sampling, with standard errors",
+    .source = "Sutton & Barto, Reinforcement Learning (2018), section 5.5",
+    .fom = {"visits", "Gvisit/s", 1e9},
+    .params_size = sizeof(struct weigh_params),
+    .params = parameters,
+    .classes = classes,
+    .variants = variants,
+    .phases = phases,
+    .faults = faults,
+    .inputs = inputs,
+    .outputs = outputs,
+    .layout_invariant = true,
+    .check = check,
+    .work = work,
+    .setup = setup,
+    .reset = reset,
+    .verify = verify,
+    .output = output,
+    .free = free_state,
+};
