@@ -101,13 +101,6 @@ static int read_start(struct sable_input *input, struct mdp_file *file, int64_t 
     return SABLE_OK;
 }
 
-/* What a file may hold beside the rows; NULL if absent. */
-struct extras {
-    double *reward; /* of transitions */
-    uint8_t *ends;  /* of transitions */
-    uint8_t *terminal;
-};
-
 static void *read_extra(struct sable_input *input, const char *name, enum sable_number type, int64_t offset,
                         int64_t count, struct sable_error *error)
 {
@@ -121,7 +114,7 @@ static void *read_extra(struct sable_input *input, const char *name, enum sable_
     return data;
 }
 
-static int read_transitions(struct sable_input *input, struct mdp_file *file, int64_t first, struct extras *extras,
+static int read_transitions(struct sable_input *input, struct mdp_file *file, int64_t first, struct mdp_extras *extras,
                             struct sable_error *error)
 {
     const int64_t rows = file->part.count * file->actions, count = file->start[rows];
@@ -146,10 +139,9 @@ static int read_transitions(struct sable_input *input, struct mdp_file *file, in
 }
 
 /* Checks row i; its reward becomes the expected one. */
-static int check_row(struct sable_input *input, struct mdp_file *file, const struct extras *extras, int64_t i,
+static int check_row(const char *path, struct mdp_file *file, const struct mdp_extras *extras, int64_t i,
                      struct sable_error *error)
 {
-    const char *path = sable_input_path(input);
     const long long state = (long long)(file->part.first + i / file->actions), action = (long long)(i % file->actions);
     double sum = 0, expected = 0;
     if (!(file->reward[i] < INFINITY))
@@ -178,7 +170,7 @@ static int check_row(struct sable_input *input, struct mdp_file *file, const str
 }
 
 /* Leaves out transitions that end the episode, rows of unavailable actions, and all of terminal states. */
-static void compress(struct mdp_file *file, const struct extras *extras)
+static void compress(struct mdp_file *file, const struct mdp_extras *extras)
 {
     int64_t kept = 0, from = 0;
     for (int64_t i = 0; i < file->part.count * file->actions; i++) {
@@ -198,22 +190,19 @@ static void compress(struct mdp_file *file, const struct extras *extras)
     file->start[file->part.count * file->actions] = kept;
 }
 
-static int read_rows(struct sable_input *input, struct mdp_file *file, int64_t transitions, struct extras *extras,
-                     struct sable_error *error)
+static int check_rows(const char *path, struct mdp_file *file, const struct mdp_extras *extras,
+                      struct sable_error *error)
 {
-    int64_t first = 0;
-    if (read_start(input, file, transitions, &first, error) || read_transitions(input, file, first, extras, error))
-        return error->code;
     for (int64_t s = 0; s < file->part.count; s++) {
         bool can_act = false;
         for (int64_t a = 0; a < file->actions; a++) {
-            if (check_row(input, file, extras, s * file->actions + a, error))
+            if (check_row(path, file, extras, s * file->actions + a, error))
                 return error->code;
             can_act = can_act || file->reward[s * file->actions + a] > -INFINITY;
         }
         if (!can_act && !(extras->terminal && extras->terminal[s]))
             return sable_fail(error, SABLE_BAD_INPUT, "%s: state %lld has no available action and is not terminal",
-                              sable_input_path(input), (long long)(file->part.first + s));
+                              path, (long long)(file->part.first + s));
     }
     compress(file, extras);
     return SABLE_OK;
@@ -230,20 +219,14 @@ static int64_t row_of(const void *self, int64_t state, int64_t action, double *r
     return length;
 }
 
-int mdp_file_read(struct sable_input *input, struct sable_context *context, struct mdp_file *file,
+/* Collective. The end of reading: whatever happened on this rank, all agree, and know the longest row. */
+static int finish(struct sable_context *context, struct mdp_file *file, struct mdp_extras *extras,
                   struct mdp_source *source, struct sable_error *error)
 {
-    struct extras extras = {0};
-    int64_t transitions = 0, longest = 0;
-    *file = (struct mdp_file){0};
-    *source = (struct mdp_source){.self = file, .row = row_of};
-    if (!read_header(input, source, error) && !mdp_file_sizes(input, file, &transitions, error)) {
-        file->part = mdp_part_of(file->states, context->layout.rank, context->layout.ranks);
-        read_rows(input, file, transitions, &extras, error);
-    }
-    sable_array_free(extras.reward);
-    sable_array_free(extras.ends);
-    sable_array_free(extras.terminal);
+    int64_t longest = 0;
+    sable_array_free(extras->reward);
+    sable_array_free(extras->ends);
+    sable_array_free(extras->terminal);
     if (sable_agree(context->comm, error))
         return error->code;
     for (int64_t i = 0; i < file->part.count * file->actions; i++)
@@ -253,4 +236,33 @@ int mdp_file_read(struct sable_input *input, struct sable_context *context, stru
     source->actions = file->actions;
     return sable_check_mpi(MPI_Allreduce(&longest, &source->longest, 1, MPI_INT64_T, MPI_MAX, context->comm),
                            "MPI_Allreduce", error);
+}
+
+int mdp_file_read(struct sable_input *input, struct sable_context *context, struct mdp_file *file,
+                  struct mdp_source *source, struct sable_error *error)
+{
+    struct mdp_extras extras = {0};
+    int64_t transitions = 0, first = 0;
+    *file = (struct mdp_file){0};
+    *source = (struct mdp_source){.self = file, .row = row_of};
+    if (!read_header(input, source, error) && !mdp_file_sizes(input, file, &transitions, error)) {
+        file->part = mdp_part_of(file->states, context->layout.rank, context->layout.ranks);
+        if (!read_start(input, file, transitions, &first, error) &&
+            !read_transitions(input, file, first, &extras, error))
+            check_rows(sable_input_path(input), file, &extras, error);
+    }
+    return finish(context, file, &extras, source, error);
+}
+
+int mdp_file_read_other(const char *path, const struct mdp_foreign *foreign, struct sable_context *context,
+                        struct mdp_file *file, struct mdp_source *source, struct sable_error *error)
+{
+    struct mdp_extras extras = {0};
+    *file = (struct mdp_file){0};
+    *source = (struct mdp_source){.self = file, .row = row_of, .gamma = foreign->gamma, .minimise = foreign->minimise};
+    int failed = mdp_is_petsc(path) ? mdp_petsc_read(path, foreign->rewards, context->layout, file, error)
+                                    : mdp_prism_read(path, foreign->rewards, context->layout, file, &extras, error);
+    if (!failed)
+        check_rows(path, file, &extras, error);
+    return finish(context, file, &extras, source, error);
 }

@@ -1,6 +1,6 @@
-/* value_iteration/model: anyone's decision process, from a file in the sable-mdp format (`--input`), solved to a proven
- * bound. Without --input a class solves one of the models in data/. Mathematics, work model, parallel scheme:
- * docs/value_iteration_mdp.md. */
+/* value_iteration/model: anyone's decision process, from a file in the sable-mdp format, of PETSc's binary matrices or
+ * in PRISM's explicit text (`--input`), solved to a proven bound. Without --input a class solves one of the models in
+ * data/. Mathematics, work model, parallel scheme: docs/value_iteration_mdp.md. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,12 +8,22 @@
 
 struct model_params {
     struct mdp_params mdp;
-    char file[SABLE_TEXT_SIZE];
+    char file[SABLE_TEXT_SIZE], rewards[SABLE_TEXT_SIZE];
+    double gamma;
+    int sense;
 };
+
+static const char *const senses[] = {"max", "min", NULL};
 
 static const struct sable_param parameters[] = {
     {"file", SABLE_TEXT, offsetof(struct model_params, file), "", 0, 0, 0, 0, NULL, "taxi.h5",
      "model of sable's own data that is solved without --input"},
+    {"rewards", SABLE_TEXT, offsetof(struct model_params, rewards), "", 0, 0, 0, 0, NULL, "",
+     "rewards of an input by PETSc or PRISM; empty: in the same file, or beside it as NAME.rews, .srew, .trew"},
+    {"gamma", SABLE_REAL, offsetof(struct model_params, gamma), "", 0, 0.9999999, 0, 0, NULL, "0.99",
+     "discount of an input by PETSc or PRISM, which tells none"},
+    {"sense", SABLE_CHOICE, offsetof(struct model_params, sense), "", 0, 0, 0, 0, senses, "max",
+     "max or min: are rewards of such an input earned or paid"},
     MDP_PARAMETERS,
     {0},
 };
@@ -29,6 +39,8 @@ static const struct sable_field inputs[] = {
     {"transition_rewards", "[transitions]", "added to `rewards`, or instead (then with an attribute `actions`)"},
     {"transition_terminal", "[transitions] uint8", "1: the episode ends (optional)"},
     {"terminal", "[states] uint8", "1: nothing follows, value 0 (optional)"},
+    {"FILE.bin", "PETSc binary", "Mat [states·actions, states], then Mat [states, actions] or Vec of rewards"},
+    {"FILE.tra", "PRISM text", "explicit transitions, with rewards in FILE.rews, or FILE.srew and FILE.trew"},
     {"format, gamma, sense", "attributes of /", "\"sable-mdp\", discount in [0, 1), \"max\" (default) or \"min\""},
     {0},
 };
@@ -110,6 +122,9 @@ static void free_state(void *state)
 
 static int read_model(struct model_state *s, struct sable_context *context, struct sable_error *error)
 {
+    const struct mdp_foreign foreign = {s->params.rewards, s->params.gamma, s->params.sense == 1};
+    if (context->input && !sable_input_is_hdf5(context->input))
+        return mdp_file_read_other(sable_input_path(context->input), &foreign, context, &s->file, &s->source, error);
     if (context->input)
         return mdp_file_read(context->input, context, &s->file, &s->source, error);
     struct sable_input *input = NULL;
@@ -212,6 +227,7 @@ const struct sable_workload sable_value_iteration_model = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
+    .other_inputs = true,
     .work = work,
     .setup = setup,
     .reset = reset,

@@ -203,6 +203,7 @@ struct sable_workload {
     const struct sable_field *inputs;     /* may be NULL */
     const struct sable_field *outputs;
     bool layout_invariant; /* the digest is the same for any ranks × threads */
+    bool other_inputs;     /* --input may be of another format than HDF5: setup reads it by sable_input_path() */
     bool test_only;        /* not part of `run all` (drivers/null.c) */
 
     /* Cross-parameter rules, before anything is allocated; may be NULL. Not collective. */

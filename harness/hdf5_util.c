@@ -48,7 +48,7 @@ int sable_hdf5_fail(struct sable_error *error, enum sable_exit code, const char 
 
 /* ---- Files ---- */
 
-int sable_hdf5_check_file(const char *path, struct sable_error *error)
+int sable_hdf5_check_regular(const char *path, struct sable_error *error)
 {
     struct stat status;
     if (stat(path, &status))
@@ -61,6 +61,13 @@ int sable_hdf5_check_file(const char *path, struct sable_error *error)
         return sable_fail(error, SABLE_BAD_INPUT, "cannot read %s: %s", path, strerror(errno));
     if (status.st_size == 0)
         return sable_fail(error, SABLE_BAD_INPUT, "%s is empty", path);
+    return SABLE_OK;
+}
+
+int sable_hdf5_check_file(const char *path, struct sable_error *error)
+{
+    if (sable_hdf5_check_regular(path, error))
+        return error->code;
     if (H5Fis_hdf5(path) <= 0)
         return sable_fail(error, SABLE_BAD_INPUT, "%s is not an HDF5 file", path);
     return SABLE_OK;

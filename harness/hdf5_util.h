@@ -17,6 +17,8 @@ int sable_hdf5_fail(struct sable_error *error, enum sable_exit code, const char 
 
 /* Is `path` a regular, readable HDF5 file? What can be told without HDF5 is told in the system's words. */
 int sable_hdf5_check_file(const char *path, struct sable_error *error);
+/* The same without a look at the format. */
+int sable_hdf5_check_regular(const char *path, struct sable_error *error);
 
 hid_t sable_hdf5_type(enum sable_number type); /* a native type; not to be closed */
 hid_t sable_hdf5_string(size_t size);          /* a fixed-size string; to be closed */

@@ -16,7 +16,7 @@ struct sable_input {
 
 /* ---- Opening ---- */
 
-int sable_input_open(const char *path, struct sable_input **input, struct sable_error *error)
+static int open_file(const char *path, bool only_hdf5, struct sable_input **input, struct sable_error *error)
 {
     *input = NULL;
     sable_hdf5_begin();
@@ -25,10 +25,13 @@ int sable_input_open(const char *path, struct sable_input **input, struct sable_
         return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for %s", path);
     if (strlen(path) >= sizeof opened->path)
         sable_fail(error, SABLE_BAD_INPUT, "an input's name is longer than %zu bytes", sizeof opened->path);
-    else if (!sable_hdf5_check_file(path, error)) {
+    else if (!sable_hdf5_check_regular(path, error)) {
         snprintf(opened->path, sizeof opened->path, "%s", path);
-        opened->file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-        if (opened->file < 0)
+        const bool other = H5Fis_hdf5(path) <= 0;
+        opened->file = other ? H5I_INVALID_HID : H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+        if (other && only_hdf5)
+            sable_fail(error, SABLE_BAD_INPUT, "%s is not an HDF5 file", path);
+        else if (!other && opened->file < 0)
             sable_hdf5_fail(error, SABLE_BAD_INPUT, "%s is truncated or corrupt", path);
     }
     if (error->code) {
@@ -39,11 +42,27 @@ int sable_input_open(const char *path, struct sable_input **input, struct sable_
     return SABLE_OK;
 }
 
+int sable_input_open(const char *path, struct sable_input **input, struct sable_error *error)
+{
+    return open_file(path, true, input, error);
+}
+
+int sable_input_open_any(const char *path, struct sable_input **input, struct sable_error *error)
+{
+    return open_file(path, false, input, error);
+}
+
+bool sable_input_is_hdf5(const struct sable_input *input)
+{
+    return input->file >= 0;
+}
+
 void sable_input_close(struct sable_input *input)
 {
     if (!input)
         return;
-    H5Fclose(input->file);
+    if (input->file >= 0)
+        H5Fclose(input->file);
     free(input);
 }
 
@@ -63,6 +82,9 @@ bool sable_input_has(struct sable_input *input, const char *name)
 int sable_input_check(struct sable_input *input, const struct sable_workload *workload, struct sable_error *error)
 {
     char names[400] = "";
+    if (input->file < 0)
+        return workload->other_inputs ? SABLE_OK
+                                      : sable_fail(error, SABLE_BAD_INPUT, "%s is not an HDF5 file", input->path);
     for (const struct sable_field *field = workload->inputs; field && field->name; field++) {
         size_t used = strlen(names);
         snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", field->name);

@@ -8,6 +8,10 @@
 /* Opens for reading only. Not collective: each rank opens the file by itself and reads its own blocks. Refuses
  * directories, unreadable, empty, truncated and non-HDF5 files. `*input` is owned by the caller. */
 int sable_input_open(const char *path, struct sable_input **input, struct sable_error *error);
+/* The same, but any other regular file is opened, too: sable_input_check() then lets it pass only to a workload with
+ * `other_inputs`, which reads it by its path. */
+int sable_input_open_any(const char *path, struct sable_input **input, struct sable_error *error);
+bool sable_input_is_hdf5(const struct sable_input *input);
 void sable_input_close(struct sable_input *input);
 const char *sable_input_path(const struct sable_input *input);
 

@@ -80,9 +80,10 @@ static int measure_once(struct session *s, const struct sable_options *o, struct
     struct sable_input *input = NULL;
     struct sable_ceilings none = {0};
     if (o->input)
-        sable_input_open(o->input, &input, error);
+        sable_input_open_any(o->input, &input, error);
     if (!sable_agree(MPI_COMM_WORLD, error) &&
-        !sable_plan_make(o, MPI_COMM_WORLD, s->threads, s->machine.memory_available, &plan, error)) {
+        !sable_plan_make(o, MPI_COMM_WORLD, s->threads, s->machine.memory_available, &plan, error) &&
+        !(input && sable_input_check(input, plan.item[0].workload, error))) {
         struct sable_job job = {.workload = plan.item[0].workload,
                                 .params = plan.item[0].params,
                                 .variants = 1,

@@ -366,7 +366,7 @@ static int judge(const struct session *s, struct sable_error *error)
 static int open_input(struct session *s, struct sable_error *error)
 {
     const struct sable_plan *plan = &s->set[0].plan;
-    if (sable_input_open(s->options->input, &s->input, error) || plan->count == 0) /* ranks outside of the set */
+    if (sable_input_open_any(s->options->input, &s->input, error) || plan->count == 0) /* ranks outside of the set */
         return error->code;
     return sable_input_check(s->input, plan->item[0].workload, error);
 }
