@@ -1,13 +1,16 @@
-/* Decision processes in PRISM's explicit text (prismmodelchecker.org, manual, appendix "Explicit Model Files"):
+/* Decision processes in PRISM's explicit text (prismmodelchecker.org, manual, appendix "Explicit Model Files").
  *
- *   .tra          "states choices transitions", then a line "state choice successor probability [action]" each; of a
- * Markov chain "states transitions" and "state successor probability" .srew, .rews  "states count", then "state
- * reward": paid in every step from the state .trew, .rews  "states choices count" (of a chain "states count"), then
- * lines like those of .tra with a reward: paid with the transition
+ * A .tra file begins with "states choices transitions", then has a line "state choice successor probability [action]"
+ * for each; of a Markov chain "states transitions" and "state successor probability".
+ *
+ * A .srew or .rews file begins with "states count", then has lines "state reward", paid in every step from the state.
+ *
+ * A .trew or .rews file begins with "states choices count" (of a chain "states count"), then has lines like those of
+ * .tra with a reward instead of the probability, paid with the transition.
  *
  * Lines beginning with # are comments. Transitions come in ascending order of state and choice, as PRISM writes them;
- * choice c of a state becomes action c, choices that a state lacks are unavailable actions. The text is read twice (how
- * many choices are there; rows), line by line: each rank keeps its own rows only. */
+ * choice c of a state becomes action c, choices that a state lacks are unavailable actions. The text is passed over
+ * three times (choices, lengths, rows), line by line: each rank keeps its own rows only. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
