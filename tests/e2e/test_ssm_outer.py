@@ -4,6 +4,7 @@ import h5py
 import numpy
 import pytest
 
+from conftest import SOURCE
 from launcher import ONCE, failed_with
 
 U32 = 2.0**-24
@@ -177,3 +178,23 @@ def test_every_fault_is_seen_in_every_form(run, settings, fault):
     workload, setting = settings
     told = run("run", workload, "-c", "T", *ONCE, "-s", setting, "--inject-fault", fault, "-V", "all")
     assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
+
+
+# ---- PyTorch's formulas (scripts/peers/runners/torch_ssm.py) ----
+
+PEER = [
+    ("ssm/mamba", {"batch": 2, "channels": 7, "states": 5, "length": 33, "gate": "yes"}),
+    ("ssm/mamba2", {"batch": 2, "heads": 6, "groups": 2, "head_dim": 9, "states": 7, "length": 72, "chunk": 24}),
+    ("ssm/linear_attention", {"batch": 2, "heads": 3, "key_dim": 10, "value_dim": 7, "length": 37, "model": "retnet"}),
+    ("ssm/linear_attention", {"batch": 2, "heads": 3, "key_dim": 10, "value_dim": 7, "length": 37, "model": "rwkv"}),
+]
+
+
+@pytest.mark.parametrize("workload, sizes", PEER, ids=str)
+def test_pytorch_computes_the_formula(monkeypatch, workload, sizes):
+    pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(SOURCE / "scripts/peers/runners")
+    import torch_ssm
+
+    [found] = torch_ssm.run(workload, 1, {"input": ""} | {name: str(value) for name, value in sizes.items()})
+    assert all(check[-1] for check in found["checks"]), found
