@@ -10,7 +10,6 @@
 
 #include "input.h"
 #include "sable_array.h"
-#include "sable_random.h"
 
 enum { PURPOSE_ATTENTION = 40 }; /* + tensor */
 
@@ -108,18 +107,6 @@ void attention_kv_of(const struct sable_attention_shape *s, const struct sable_a
 
 /* ---- Inputs ---- */
 
-/* Uniform on a grid of 2^-22 in [−2, 2): exact in fp32, a function of the element's place alone. */
-static void draw(uint64_t seed, enum attention_tensor tensor, int64_t first, int64_t count, float *to)
-{
-    for (int64_t i = 0; i < count;) {
-        int64_t element = first + i;
-        struct sable_random_block drawn =
-            sable_random(seed, PURPOSE_ATTENTION + (uint32_t)tensor, (uint64_t)(element / 4), 0);
-        for (int64_t w = element % 4; w < 4 && i < count; w++, i++)
-            to[i] = (float)((int32_t)(drawn.word[w] >> 8) - (1 << 23)) * 0x1p-22F;
-    }
-}
-
 static const char *const tensor_names[] = {"q", "k", "v"};
 
 int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
@@ -129,7 +116,8 @@ int attention_fetch(const struct attention_rank *a, const struct sable_context *
     int64_t heads = tensor == TENSOR_Q ? s->heads : s->kv_heads, rows = tensor == TENSOR_Q ? s->queries : s->keys;
     int64_t dim = tensor == TENSOR_V ? s->dim_v : s->dim;
     if (!context->input || !sable_input_has(context->input, tensor_names[tensor])) {
-        draw(context->seed, tensor, (head * rows + first) * dim, count * dim, to);
+        sable_attention_draw(context->seed, PURPOSE_ATTENTION + (uint32_t)tensor, (head * rows + first) * dim,
+                             count * dim, to);
         return SABLE_OK;
     }
     const int64_t offset[] = {head / heads, head % heads, first, 0}, extent[] = {1, 1, count, dim};

@@ -70,8 +70,8 @@ static void pair(int64_t rows, int64_t row, const float *parts, float *pairs)
 }
 
 /* Reads a complex block of this rank into `parts`, by way of `pairs`. */
-static int read(struct scan_state *s, struct sable_context *context, const char *name, bool in_time, float *parts,
-                struct sable_error *error)
+static int read_pairs(struct scan_state *s, struct sable_context *context, const char *name, bool in_time, float *parts,
+                      struct sable_error *error)
 {
     const int64_t offset[] = {s->part.step, s->part.column, 0};
     const int64_t count[] = {s->part.steps, s->part.columns, s->params.states};
@@ -121,13 +121,13 @@ static int values(struct scan_state *s, struct sable_context *context, struct sa
         draw_b(s, context->seed);
         return SABLE_OK;
     }
-    if (read(s, context, "b", true, s->b, error))
+    if (read_pairs(s, context, "b", true, s->b, error))
         return error->code;
     if (!sable_input_has(context->input, "a"))
         draw_a(s, context->seed);
-    else if (read(s, context, "a", false, s->a, error))
+    else if (read_pairs(s, context, "a", false, s->a, error))
         return error->code;
-    if (sable_input_has(context->input, "x0") && read(s, context, "x0", false, s->x0, error))
+    if (sable_input_has(context->input, "x0") && read_pairs(s, context, "x0", false, s->x0, error))
         return error->code;
     for (int64_t m = 0; m < s->row; m++)
         if (!(hypot((double)s->a[m], (double)s->a[s->row + m]) <= 1 + 1e-6))

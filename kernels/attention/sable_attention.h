@@ -83,6 +83,10 @@ void sable_attention_finish(struct sable_attention *attention, float *out, float
 /* Makes a wrong answer, for tests of verification: leaves out this leaf; −1: none. */
 void sable_attention_leave_out(struct sable_attention *attention, int64_t leaf);
 
+/* Elements [first, first + count) of a tensor, uniform on a grid of 2⁻²² in [−2, 2): exact in fp32, a function of the
+ * element's place, the seed and the purpose (docs/determinism.md) alone. */
+void sable_attention_draw(uint64_t seed, uint32_t purpose, int64_t first, int64_t count, float *to);
+
 /* The textbook in double precision, for one row of logits over `seen` keys: q [dim], k [keys][dim], v [keys][dim_v].
  * `logit` is room for `seen` values. */
 void sable_attention_row_reference(const struct sable_attention_shape *shape, const float *q, int64_t seen,
