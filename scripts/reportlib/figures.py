@@ -92,10 +92,11 @@ def speedup(name, curves, fits):
     span = numpy.geomspace(processors[0], processors[-1], 100)
     axes.plot(span, span / strong[0].base.processors, color=style.FAINT, linewidth=1, label="ideal")
     draw_points(axes, strong, lambda p: p.speed, style.looks())
-    for curve, laws in fits:
+    for curve, laws in fits:  # not beyond the points that they were fitted to
+        own = numpy.geomspace(curve.base.processors, max(p.processors for p in curve.points), 60)
         for fit, dash in zip(laws, [(0, (6, 2)), (0, (1, 1.5))]):
             values = ", ".join(f"{n.split()[-1]} = {v:.3g}" for n, v in zip(fit.names, fit.values))
-            axes.plot(span, fit.speed(span / curve.base.processors), color=style.INK, linewidth=1, linestyle=dash,
+            axes.plot(own, fit.speed(own / curve.base.processors), color=style.INK, linewidth=1, linestyle=dash,
                       label=f"{fit.law}: {values}")
     wide = processors[-1] > 8 * processors[0]
     axes.set(xscale="log" if wide else "linear", yscale="log" if wide else "linear", ylabel="speed-up",
