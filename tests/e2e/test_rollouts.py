@@ -244,12 +244,12 @@ def test_control_reaches_the_optimum_of_the_golden_cases(run, tmp_path, workload
 
 
 @pytest.mark.parametrize(
-    "env, gamma, horizon, case",
-    [("book", 0.9, 128, "zhao5x5_eps0.2"), ("frozenlake8", 0.99, 400, "frozenlake8x8_opt"), ("cliff", 1, 64, "cliff_eps0.1")],
+    "env, gamma, horizon, memory, case",
+    [("book", 0.9, 128, 0, "zhao5x5_eps0.2"), ("frozenlake8", 0.99, 400, 0.9, "frozenlake8x8_opt"), ("cliff", 1, 64, 0, "cliff_eps0.1")],
 )
-def test_built_in_maps_have_the_optimal_values_known_elsewhere(run, tmp_path, env, gamma, horizon, case):
+def test_built_in_maps_have_the_optimal_values_known_elsewhere(run, tmp_path, env, gamma, horizon, memory, case):
     found = control(run, tmp_path, "exploring_starts", "-s", f"env={env}", "-s", f"gamma={gamma}", "-s",
-                    f"horizon={horizon}", "-s", "batch=65536", "-s", "batches=30", "-s", "memory=0.9", "-s", "accuracy=0.2")
+                    f"horizon={horizon}", "-s", "batch=65536", "-s", "batches=30", "-s", f"memory={memory}", "-s", "accuracy=0.2")
     extra, start = golden(case)["extra"], numpy.array(golden(case)["start"])
     best = start @ numpy.array(extra["optimal_value"])
     assert abs(found["return_mean"][0] - best) <= 0.2 * abs(best) + 5 * found["return_error"][0]
