@@ -107,14 +107,15 @@ void attention_kv_of(const struct sable_attention_shape *s, const struct sable_a
 
 /* ---- Inputs ---- */
 
-static const char *const tensor_names[] = {"q", "k", "v"};
+static const char *const tensor_names[] = {"q", "k", "v", "dout"};
 
 int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
                     int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error)
 {
     const struct sable_attention_shape *s = &a->shape;
-    int64_t heads = tensor == TENSOR_Q ? s->heads : s->kv_heads, rows = tensor == TENSOR_Q ? s->queries : s->keys;
-    int64_t dim = tensor == TENSOR_V ? s->dim_v : s->dim;
+    bool by_query = tensor == TENSOR_Q || tensor == TENSOR_DOUT;
+    int64_t heads = by_query ? s->heads : s->kv_heads, rows = by_query ? s->queries : s->keys;
+    int64_t dim = tensor == TENSOR_V || tensor == TENSOR_DOUT ? s->dim_v : s->dim;
     if (!context->input || !sable_input_has(context->input, tensor_names[tensor])) {
         sable_attention_draw(context->seed, PURPOSE_ATTENTION + (uint32_t)tensor, (head * rows + first) * dim,
                              count * dim, to);
@@ -156,7 +157,7 @@ static int agree_with(const char *what, int64_t *known, bool *set, int64_t found
     return SABLE_OK;
 }
 
-static int read_shape(struct sable_input *input, struct sable_attention_shape *s, struct sable_error *error)
+int attention_read_shape(struct sable_input *input, struct sable_attention_shape *s, struct sable_error *error)
 {
     int64_t shape[TENSORS][4];
     bool has[TENSORS], batch = false, kv = false, keys = false, dim = false;
@@ -369,7 +370,7 @@ int attention_make(const struct attention_params *params, struct sable_context *
                                  .from_file = context->input};
     a->strategy = reference ? STRATEGY_HEADS : params->strategy;
     if (context->input)
-        read_shape(context->input, &a->shape, error);
+        attention_read_shape(context->input, &a->shape, error);
     if (!error->code)
         attention_check_shape(&a->shape, error);
     if (sable_agree(context->comm, error))

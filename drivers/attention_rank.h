@@ -16,7 +16,7 @@ enum attention_fault {
     FAULT_FLIP_BIT,
     FAULT_NAN
 };
-enum attention_tensor { TENSOR_Q, TENSOR_K, TENSOR_V, TENSORS };
+enum attention_tensor { TENSOR_Q, TENSOR_K, TENSOR_V, TENSORS, TENSOR_DOUT = TENSORS }; /* TENSORS: of the forward */
 
 struct attention_params {
     int64_t batch, heads, kv_heads, queries, keys, dim, dim_v, leaf;
@@ -48,6 +48,8 @@ struct attention_rank {
 
 /* The shape that the parameters give; --input may change it. */
 struct sable_attention_shape attention_shape(const struct attention_params *params);
+/* The shape that the arrays of --input have. */
+int attention_read_shape(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
 /* Refuses shapes that make no sense, with one line. */
 int attention_check_shape(const struct sable_attention_shape *shape, struct sable_error *error);
 

@@ -16,33 +16,11 @@
  * and about 14 vector operations for 2^(t − m). */
 #include "attention_block.h"
 #include "attention_lanes.h"
+#include "attention_weights.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
-
-static const float SHIFT = 0x1.8p23F; /* adding it leaves no bits for a fraction */
-static const float WIDE = 0x1p21F;    /* from here on round() by SHIFT is not exact any more */
-
-struct softmax {
-    lanes high, low; /* c */
-};
-
-/* 2^f on |f| ≤ 1/2 with 2^0 = 1 exactly; minimax: the relative error is at most 9.2e-8, 1.5 units of rounding. */
-static inline lanes power_of_fraction(lanes f)
-{
-    lanes x = splat(0x1.5bba14p-10F);
-    x = fused(x, f, splat(0x1.3cea88p-7F));
-    x = fused(x, f, splat(0x1.c6b752p-5F));
-    x = fused(x, f, splat(0x1.ebf9bcp-3F));
-    x = fused(x, f, splat(0x1.62e42ap-1F));
-    return fused(x, f, splat(1));
-}
-
-static inline lanes rounded(lanes s, struct softmax c)
-{
-    return fused(s, c.high, splat(SHIFT)) - splat(SHIFT);
-}
 
 /* ---- The products: rows and vectors are constants where these are inlined ---- */
 
@@ -128,48 +106,6 @@ static inline __attribute__((always_inline)) void values(int rows, int vectors, 
         store(o + r * BLOCK + i * LANES, sum[r][i]);
 }
 
-#define EACH_ROWS(call, vectors)                                                                                       \
-    switch (rows) {                                                                                                    \
-    case 1:                                                                                                            \
-        call(1, vectors);                                                                                              \
-        break;                                                                                                         \
-    case 2:                                                                                                            \
-        call(2, vectors);                                                                                              \
-        break;                                                                                                         \
-    case 3:                                                                                                            \
-        call(3, vectors);                                                                                              \
-        break;                                                                                                         \
-    case 4:                                                                                                            \
-        call(4, vectors);                                                                                              \
-        break;                                                                                                         \
-    case 5:                                                                                                            \
-        call(5, vectors);                                                                                              \
-        break;                                                                                                         \
-    default:                                                                                                           \
-        call(6, vectors);                                                                                              \
-    }
-#if defined(__AVX512F__) || defined(__aarch64__)
-#define EACH(call)                                                                                                     \
-    switch (vectors) {                                                                                                 \
-    case 1:                                                                                                            \
-        EACH_ROWS(call, 1) break;                                                                                      \
-    case 2:                                                                                                            \
-        EACH_ROWS(call, 2) break;                                                                                      \
-    case 3:                                                                                                            \
-        EACH_ROWS(call, 3) break;                                                                                      \
-    default:                                                                                                           \
-        EACH_ROWS(call, 4)                                                                                             \
-    }
-#else
-#define EACH(call)                                                                                                     \
-    switch (vectors) {                                                                                                 \
-    case 1:                                                                                                            \
-        EACH_ROWS(call, 1) break;                                                                                      \
-    default:                                                                                                           \
-        EACH_ROWS(call, 2)                                                                                             \
-    }
-#endif
-
 static __attribute__((noinline)) void scores_of(int rows, int vectors, int64_t dim, const float *q, const float *k,
                                                 float *s, float *most)
 {
@@ -214,8 +150,7 @@ static inline __attribute__((always_inline)) void exponentials(int64_t keys, str
 {
     lanes top = load(m), sum = load(l);
     for (int64_t j = 0; j < keys; j++) {
-        lanes s = load(p + j * BLOCK), n = rounded(s, c);
-        lanes f = fused(s, c.low, fused(s, c.high, -n));
+        lanes n, f = fraction(load(p + j * BLOCK), c, &n);
         if (wide)
             f = smaller(larger(splat(-0.75F), f), splat(0.75F));
         lanes x = times_power(power_of_fraction(f), n - top);
@@ -244,8 +179,7 @@ static inline __attribute__((always_inline)) void exponentials_narrow(int vector
     for (int64_t j = 0; j < keys; j++) {
         UNROLL
         for (int i = 0; i < vectors; i++) {
-            lanes s = load(p + j * BLOCK + i * LANES), n = rounded(s, c);
-            lanes f = fused(s, c.low, fused(s, c.high, -n));
+            lanes n, f = fraction(load(p + j * BLOCK + i * LANES), c, &n);
             lanes x = times_power(power_of_fraction(f), n - top[i]);
             store(p + j * BLOCK + i * LANES, x);
             sum[i] += x;
@@ -289,24 +223,11 @@ static bool raise_maximum(int vectors, struct softmax c, const float *most, floa
 
 /* ---- A tile ---- */
 
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 struct tile {
     int64_t dim, dim_v, keys;
     const float *k, *v;
     int32_t visible; /* lane from which on the first key is seen, one more for each further key; 0: no mask */
 };
-
-static bool all_finite(const float *x, int64_t n)
-{
-    float poison = 0;
-    for (int64_t i = 0; i < n; i++)
-        poison += x[i] * 0;
-    return poison == 0;
-}
 
 static void masked_scores(const struct tile *t, int32_t lane, int vectors, const float *q, float *p, float *most)
 {
@@ -423,51 +344,6 @@ static void settle(struct attention_set *set, int64_t dim)
     }
 }
 
-/* ---- Four by four transposition, the only shuffling there is ---- */
-
-typedef float quad __attribute__((vector_size(16)));
-
-static inline quad load4(const float *from)
-{
-    quad x;
-    memcpy(&x, from, sizeof x);
-    return x;
-}
-
-static inline void store4(float *to, quad x)
-{
-    memcpy(to, &x, sizeof x);
-}
-
-/* to[c][r] = from[r][c] for r, c < 4 */
-static inline void transpose4(const float *from, int64_t from_pitch, float *to, int64_t to_pitch)
-{
-    quad a = load4(from), b = load4(from + from_pitch), c = load4(from + 2 * from_pitch),
-         d = load4(from + 3 * from_pitch);
-    quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    quad cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    store4(to, __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5));
-    store4(to + to_pitch, __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7));
-    store4(to + 2 * to_pitch, __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5));
-    store4(to + 3 * to_pitch, __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7));
-}
-
-static void transpose(int64_t rows, int64_t columns, const float *from, int64_t from_pitch, float *to, int64_t to_pitch)
-{
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        int64_t c = 0;
-        for (; c + 4 <= columns; c += 4)
-            transpose4(from + r * from_pitch + c, from_pitch, to + c * to_pitch + r, to_pitch);
-        for (; c < columns; c++)
-            for (int64_t i = r; i < r + 4; i++)
-                to[c * to_pitch + i] = from[i * from_pitch + c];
-    }
-    for (; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++)
-            to[c * to_pitch + r] = from[r * from_pitch + c];
-}
-
 /* ---- A block ---- */
 
 /* Keys [from, to) of the range into the node. */
@@ -487,13 +363,6 @@ static void add_keys(const struct attention_block *b, struct softmax c, const st
     }
 }
 
-static struct softmax softmax_of(double scale)
-{
-    double c = fabs(scale) * 0x1.71547652b82fep+0; /* log2(e) */
-    float high = c < FLT_MIN ? FLT_MIN : (float)c; /* never 0: 0·(−inf) is NaN */
-    return (struct softmax){splat(high), splat(c < FLT_MIN ? 0 : (float)(c - (double)high))};
-}
-
 void SABLE_ISA_NAME(sable_attention_block)(const struct attention_block *b, const struct attention_scratch *scratch,
                                            struct attention_set *set)
 {
@@ -502,7 +371,7 @@ void SABLE_ISA_NAME(sable_attention_block)(const struct attention_block *b, cons
         end = least(end, b->row + b->rows + b->offset);
     if (b->first >= end)
         return;
-    struct softmax c = softmax_of(b->scale);
+    struct softmax c = softmax_of(fabs(b->scale));
     if (b->rows < BLOCK)
         memset(scratch->q, 0, (size_t)b->dim * BLOCK * sizeof(float));
     transpose(b->rows, b->dim, b->q, b->dim, scratch->q, BLOCK);

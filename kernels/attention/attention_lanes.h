@@ -3,7 +3,9 @@
 #ifndef ATTENTION_LANES_H
 #define ATTENTION_LANES_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -124,6 +126,104 @@ static inline words indices(int32_t first)
     for (int i = 0; i < LANES; i++)
         index[i] = first + i;
     return index;
+}
+
+static inline int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline bool all_finite(const float *x, int64_t n)
+{
+    float poison = 0;
+    for (int64_t i = 0; i < n; i++)
+        poison += x[i] * 0;
+    return poison == 0;
+}
+
+/* ---- Calls with constant numbers of rows and vectors ---- */
+
+#define EACH_ROWS(call, vectors)                                                                                       \
+    switch (rows) {                                                                                                    \
+    case 1:                                                                                                            \
+        call(1, vectors);                                                                                              \
+        break;                                                                                                         \
+    case 2:                                                                                                            \
+        call(2, vectors);                                                                                              \
+        break;                                                                                                         \
+    case 3:                                                                                                            \
+        call(3, vectors);                                                                                              \
+        break;                                                                                                         \
+    case 4:                                                                                                            \
+        call(4, vectors);                                                                                              \
+        break;                                                                                                         \
+    case 5:                                                                                                            \
+        call(5, vectors);                                                                                              \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        call(6, vectors);                                                                                              \
+    }
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define EACH(call)                                                                                                     \
+    switch (vectors) {                                                                                                 \
+    case 1:                                                                                                            \
+        EACH_ROWS(call, 1) break;                                                                                      \
+    case 2:                                                                                                            \
+        EACH_ROWS(call, 2) break;                                                                                      \
+    case 3:                                                                                                            \
+        EACH_ROWS(call, 3) break;                                                                                      \
+    default:                                                                                                           \
+        EACH_ROWS(call, 4)                                                                                             \
+    }
+#else
+#define EACH(call)                                                                                                     \
+    switch (vectors) {                                                                                                 \
+    case 1:                                                                                                            \
+        EACH_ROWS(call, 1) break;                                                                                      \
+    default:                                                                                                           \
+        EACH_ROWS(call, 2)                                                                                             \
+    }
+#endif
+
+/* ---- Four by four transposition, the only shuffling there is ---- */
+
+typedef float quad __attribute__((vector_size(16)));
+
+static inline quad load4(const float *from)
+{
+    quad x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+static inline void store4(float *to, quad x)
+{
+    memcpy(to, &x, sizeof x);
+}
+
+/* to[c][r] = from[r][c] for r, c < 4 */
+static inline void transpose4(const float *from, int64_t from_pitch, float *to, int64_t to_pitch)
+{
+    quad a = load4(from), b = load4(from + from_pitch), c = load4(from + 2 * from_pitch),
+         d = load4(from + 3 * from_pitch);
+    quad ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    quad cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    store4(to, __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5));
+    store4(to + to_pitch, __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7));
+    store4(to + 2 * to_pitch, __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5));
+    store4(to + 3 * to_pitch, __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7));
+}
+
+static inline void transpose(int64_t rows, int64_t columns, const float *from, int64_t from_pitch, float *to,
+                             int64_t to_pitch)
+{
+    const int64_t whole_rows = rows & ~INT64_C(3), whole_columns = columns & ~INT64_C(3);
+    for (int64_t r = 0; r < whole_rows; r += 4)
+        for (int64_t c = 0; c < whole_columns; c += 4)
+            transpose4(from + r * from_pitch + c, from_pitch, to + c * to_pitch + r, to_pitch);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)
+            to[c * to_pitch + r] = from[r * from_pitch + c];
 }
 
 #endif

@@ -1,0 +1,312 @@
+/* One leaf of keys against all queries that read it. With lanes for queries as in attention_block.isa.c, three of the
+ * five products need no packing:
+ *
+ *   t[c] = k[c]·q,  w[c] = v[c]·dout − δ,  p = 2^(scale·log2(e)·t − m)·factor,  s = p∘w,  dq += Σ_c k[c] s[c]
+ *
+ * For the other two, lanes are channels and the elements of p and s, which lie where they are needed, are broadcast:
+ *
+ *   dv[c] += Σ_r p[c][r] dout[r],  dk[c] += Σ_r s[c][r] q[r]
+ *
+ * All five are the same update of 6 rows × 4 vectors of accumulators. Sums start at 0 for each block of 64 queries (dk,
+ * dv), each tile of keys and each leaf (dq), and are then added up in order: blocks from the last to the first of each
+ * head, tiles and leaves ascending. That defines the bits; no width of vectors does. dk and dv of the leaf stay in the
+ * cache, dq is transposed and added once a leaf. Bound by multiply-adds: 3·dim + 2·dim_v a pair, and about 19 vector
+ * operations for p and s. */
+#include "attention_backward.h"
+
+#include <float.h>
+#include <math.h>
+#include <sched.h>
+#include <string.h>
+
+#include "attention_lanes.h"
+#include "attention_weights.h"
+
+enum { PITCH = QUERIES };
+
+/* ---- The product ---- */
+
+/* a[r][k] = a[r·row_step + k·step], b[k][lane], c[r][lane]. */
+struct operands {
+    int64_t terms;
+    const float *a;
+    int64_t row_step, step;
+    const float *b;
+    int64_t b_pitch;
+    const float *start; /* [lane]: the sum begins with it, or NULL: with 0 */
+    bool add;           /* to c, instead of replacing it */
+    float *c;
+    int64_t c_pitch;
+};
+
+static inline __attribute__((always_inline)) void multiply(int rows, int vectors, const struct operands *x,
+                                                           const float *a, float *c)
+{
+    lanes sum[ROWS][STRIP];
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int i = 0; i < vectors; i++)
+        sum[r][i] = x->start ? load(x->start + i * LANES) : (lanes){0};
+    const float *b = x->b;
+    const int64_t row_step = x->row_step, step = x->step, b_pitch = x->b_pitch;
+    for (int64_t k = x->terms; k > 0; k--, a += step, b += b_pitch) {
+        lanes y[STRIP];
+        UNROLL
+        for (int i = 0; i < vectors; i++)
+            y[i] = load(b + i * LANES);
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            lanes z = splat(a[r * row_step]);
+            UNROLL
+            for (int i = 0; i < vectors; i++)
+                sum[r][i] = fused(y[i], z, sum[r][i]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int i = 0; i < vectors; i++) {
+        float *to = c + r * x->c_pitch + i * LANES;
+        store(to, x->add ? load(to) + sum[r][i] : sum[r][i]);
+    }
+}
+
+/* `all` rows of one strip. */
+static __attribute__((noinline)) void product(int64_t all, int vectors, const struct operands *x)
+{
+    for (int64_t r = 0; r < all; r += ROWS) {
+        int rows = all - r < ROWS ? (int)(all - r) : ROWS;
+        const float *a = x->a + r * x->row_step;
+        float *c = x->c + r * x->c_pitch;
+#define CALL(m, n) multiply(m, n, x, a, c)
+        EACH(CALL)
+#undef CALL
+    }
+}
+
+/* Strips of lanes [from, to). */
+static void product_lanes(int64_t all, int64_t from, int64_t to, struct operands x)
+{
+    const struct operands whole = x;
+    for (int64_t lane = from; lane < to; lane += STRIP * LANES) {
+        int64_t vectors = (to - lane) / LANES;
+        x.b = whole.b + lane, x.c = whole.c + lane;
+        x.start = whole.start ? whole.start + lane : NULL;
+        product(all, vectors < STRIP ? (int)vectors : STRIP, &x);
+    }
+}
+
+/* ---- The weights ---- */
+
+struct tile {
+    int64_t keys;
+    const float *k, *v;
+    float *dk, *dv;  /* padded rows of the leaf's scratch */
+    int32_t visible; /* lane from which on the first key is seen, one more for each further key; 0: no mask */
+    int32_t lanes;   /* first lane that is computed with, a multiple of KEY_GROUP: those before see no key */
+    bool finite;     /* all that is hidden is finite */
+};
+
+/* p ← weights of the logits in p, s ← p∘s. */
+static inline __attribute__((always_inline)) void weigh(const struct tile *t, struct softmax c,
+                                                        const struct backward_scratch *x, bool wide, bool masked)
+{
+    for (int32_t lane = t->lanes; lane < QUERIES; lane += LANES) {
+        const lanes power = load(x->row + lane), factor = load(x->row + QUERIES + lane);
+        const words index = indices(lane);
+        for (int64_t j = 0; j < t->keys; j++) {
+            float *p = x->p + j * PITCH + lane, *s = x->s + j * PITCH + lane;
+            lanes n, f = fraction(load(p), c, &n);
+            if (wide)
+                f = smaller(larger(splat(-0.75F), f), splat(0.75F));
+            lanes weight = times_power(power_of_fraction(f), n - power) * factor, product = weight * load(s);
+            if (masked) {
+                words seen = index >= t->visible + (int32_t)j;
+                weight = choose(seen, weight, splat(0));
+                product = choose(seen, product, splat(0));
+            }
+            store(p, weight);
+            store(s, product);
+        }
+    }
+}
+
+static __attribute__((noinline)) void weigh_tile(const struct tile *t, struct softmax c,
+                                                 const struct backward_scratch *x)
+{
+    weigh(t, c, x, false, false);
+}
+
+static __attribute__((noinline)) void weigh_masked(const struct tile *t, struct softmax c,
+                                                   const struct backward_scratch *x)
+{
+    weigh(t, c, x, true, true);
+}
+
+static __attribute__((noinline)) void weigh_wide(const struct tile *t, struct softmax c,
+                                                 const struct backward_scratch *x)
+{
+    weigh(t, c, x, true, false);
+}
+
+/* ---- A tile ---- */
+
+/* Rare: something that is not finite, hidden from some. The same additions, one by one, without what is hidden. */
+static __attribute__((noinline)) void gather_seen(const struct backward_leaf *b, const struct tile *t,
+                                                  const struct backward_scratch *x)
+{
+    int64_t dim = backward_padded(b->dim), dim_v = backward_padded(b->dim_v);
+    for (int64_t j = 0; j < t->keys; j++)
+        for (int64_t d = 0; d < b->dim + b->dim_v; d++) {
+            bool of_v = d >= b->dim;
+            int64_t e = of_v ? d - b->dim : d;
+            float sum = 0, *to = of_v ? t->dv + j * dim_v + e : t->dk + j * dim + e;
+            for (int64_t r = t->visible + j; r < QUERIES; r++)
+                sum = of_v ? fmaf(x->dout_rows[r * dim_v + e], x->p[j * PITCH + r], sum)
+                           : fmaf(x->q_rows[r * dim + e], x->s[j * PITCH + r], sum);
+            *to += sum;
+        }
+    for (int64_t d = 0; d < b->dim; d++)
+        for (int64_t r = t->lanes; r < QUERIES; r++) {
+            float sum = 0;
+            for (int64_t j = 0; j < t->keys && t->visible + j <= r; j++)
+                sum = fmaf(t->k[j * b->dim + d], x->s[j * PITCH + r], sum);
+            x->dq[d * PITCH + r] += sum;
+        }
+}
+
+static void add_tile(const struct backward_leaf *b, const struct tile *t, struct softmax c, bool wide,
+                     const struct backward_scratch *x)
+{
+    int64_t dim = backward_padded(b->dim), dim_v = backward_padded(b->dim_v), first = t->lanes;
+    product_lanes(t->keys, first, QUERIES,
+                  (struct operands){b->dim, t->k, b->dim, 1, x->q, PITCH, NULL, false, x->p, PITCH});
+    product_lanes(
+        t->keys, first, QUERIES,
+        (struct operands){b->dim_v, t->v, b->dim_v, 1, x->dout, PITCH, x->row + 2 * QUERIES, false, x->s, PITCH});
+    (t->visible > 0 ? weigh_masked : wide ? weigh_wide : weigh_tile)(t, c, x);
+    if (!t->finite) {
+        gather_seen(b, t, x);
+        return;
+    }
+    product_lanes(t->keys, 0, dim_v,
+                  (struct operands){QUERIES - first, x->p + first, PITCH, 1, x->dout_rows + first * dim_v, dim_v, NULL,
+                                    true, t->dv, dim_v});
+    product_lanes(t->keys, 0, dim,
+                  (struct operands){QUERIES - first, x->s + first, PITCH, 1, x->q_rows + first * dim, dim, NULL, true,
+                                    t->dk, dim});
+    product_lanes(b->dim, first, QUERIES,
+                  (struct operands){t->keys, t->k, 1, b->dim, x->s, PITCH, NULL, true, x->dq, PITCH});
+}
+
+/* ---- A block of queries ---- */
+
+static void pad(int64_t rows, int64_t dim, const float *from, float *to)
+{
+    int64_t pitch = backward_padded(dim);
+    if (dim < pitch || rows < QUERIES)
+        memset(to, 0, (size_t)(QUERIES * pitch) * sizeof *to);
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(to + r * pitch, from + r * dim, (size_t)dim * sizeof *to);
+}
+
+static void load_block(const struct backward_leaf *b, int64_t row, int64_t rows, const struct backward_scratch *x)
+{
+    const float *const from[3] = {b->rows.power + row, b->rows.factor + row, b->rows.delta + row};
+    pad(rows, b->dim, b->q + row * b->dim, x->q_rows);
+    pad(rows, b->dim_v, b->dout + row * b->dim_v, x->dout_rows);
+    transpose(QUERIES, b->dim, x->q_rows, backward_padded(b->dim), x->q, PITCH);
+    transpose(QUERIES, b->dim_v, x->dout_rows, backward_padded(b->dim_v), x->dout, PITCH);
+    for (int i = 0; i < 3; i++) /* a row that is not there has no weights */
+        for (int64_t r = 0; r < QUERIES; r++)
+            x->row[i * QUERIES + r] = r < rows ? from[i][r] : i == 0 ? 1e30F : 0;
+    memset(x->dq, 0, (size_t)(b->dim * QUERIES) * sizeof(float));
+}
+
+/* Is some logit so large that its fraction needs a bound? 1e30 marks rows that see nothing. */
+static bool is_wide(const float *power)
+{
+    int wide = 0;
+    for (int r = 0; r < QUERIES; r++)
+        wide |= fabsf(power[r]) > WIDE && fabsf(power[r]) < 1e30F;
+    return wide;
+}
+
+static bool block_is_finite(const struct backward_leaf *b, int64_t row, int64_t rows)
+{
+    return all_finite(b->q + row * b->dim, rows * b->dim) && all_finite(b->dout + row * b->dim_v, rows * b->dim_v) &&
+           all_finite(b->rows.factor + row, rows) && all_finite(b->rows.delta + row, rows);
+}
+
+/* dq[row] += scale·dq of the leaf, when it is this leaf's turn. */
+static void add_queries(const struct backward_leaf *b, int64_t head, int64_t row, int64_t rows,
+                        const struct backward_scratch *x)
+{
+    int64_t pitch = backward_padded(b->dim);
+    transpose(b->dim, QUERIES, x->dq, PITCH, x->q_rows, pitch); /* its room is free now */
+    _Atomic int64_t *turn = b->turn + head * ((b->queries + QUERIES - 1) / QUERIES) + row / QUERIES;
+    while (atomic_load_explicit(turn, memory_order_acquire) != b->leaf)
+        sched_yield();
+    float scale = (float)b->scale, *to = b->dq + (head * b->queries + row) * b->dim;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t d = 0; d < b->dim; d++)
+            to[r * b->dim + d] += x->q_rows[r * pitch + d] * scale;
+    atomic_store_explicit(turn, b->leaf + 1, memory_order_release);
+}
+
+static void add_block(const struct backward_leaf *b, int64_t head, int64_t row, struct softmax c,
+                      const struct backward_scratch *x)
+{
+    int64_t rows = least(QUERIES, b->queries - row), at = head * b->queries + row;
+    int64_t end = b->causal ? least(b->first + b->keys, row + rows + b->offset) : b->first + b->keys;
+    int64_t whole = b->causal ? least(end, row + b->offset + 1) : end; /* seen by all rows */
+    int64_t dim = backward_padded(b->dim), dim_v = backward_padded(b->dim_v);
+    if (b->first >= end)
+        return;
+    load_block(b, at, rows, x);
+    bool wide = is_wide(x->row), finite = whole < end ? block_is_finite(b, at, rows) : true;
+    for (int64_t j = b->first, last; j < end; j = last) {
+        bool hidden = j >= whole;
+        last = least(hidden ? end : whole, j + (hidden ? KEY_GROUP : KEY_TILE));
+        int64_t local = j - b->first, keys = last - j;
+        int32_t visible = hidden ? (int32_t)(j - row - b->offset) : 0;
+        const struct tile t = {
+            .keys = keys,
+            .k = b->k + local * b->dim,
+            .v = b->v + local * b->dim_v,
+            .dk = x->dk + local * dim,
+            .dv = x->dv + local * dim_v,
+            .visible = visible,
+            .lanes = visible / KEY_GROUP * KEY_GROUP,
+            .finite = !hidden || (finite && all_finite(b->k + local * b->dim, keys * b->dim) &&
+                                  all_finite(b->v + local * b->dim_v, keys * b->dim_v)),
+        };
+        add_tile(b, &t, c, wide, x);
+    }
+    add_queries(b, head, row, rows, x);
+}
+
+/* Without −0, and NaN only as one. */
+static void put_keys(int64_t keys, int64_t dim, float scale, const float *from, float *to)
+{
+    int64_t pitch = backward_padded(dim);
+    for (int64_t j = 0; j < keys; j++)
+        for (int64_t d = 0; d < dim; d++) {
+            float y = from[j * pitch + d] * scale + 0.0F;
+            to[j * dim + d] = y == y ? y : NAN;
+        }
+}
+
+void SABLE_ISA_NAME(sable_attention_backward_leaf)(const struct backward_leaf *b, const struct backward_scratch *x)
+{
+    int64_t dim = backward_padded(b->dim), dim_v = backward_padded(b->dim_v);
+    struct softmax c = softmax_of(b->scale);
+    memset(x->dk, 0, (size_t)(b->keys * dim) * sizeof(float));
+    memset(x->dv, 0, (size_t)(b->keys * dim_v) * sizeof(float));
+    for (int64_t head = 0; head < b->heads; head++)
+        for (int64_t row = (b->queries - 1) / QUERIES * QUERIES; row >= 0; row -= QUERIES)
+            add_block(b, head, row, c, x);
+    put_keys(b->keys, b->dim, (float)b->scale, x->dk, b->dk);
+    put_keys(b->keys, b->dim_v, 1, x->dv, b->dv);
+}
