@@ -38,6 +38,8 @@ def slurm(tmp_path_factory):
 
 
 class Job:
+    """`script`: of scripts/slurm, or any path."""
+
     def __init__(self, env, folder, script, *arguments, options=(), **extra):
         self.env, self.folder = env | extra, folder
         command = ["sbatch", "--parsable", *options, SCRIPTS / script, *arguments]
@@ -62,7 +64,7 @@ class Job:
         return all(job["JobState"] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED") for job in self.facts())
 
     def output(self):
-        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.out")))
+        return "\n".join(path.read_text() for path in sorted(self.folder.rglob("*.out")))
 
     def succeed(self):
         self.wait("the job's end", self.ended)
@@ -167,3 +169,40 @@ def test_a_job_that_can_finish_nothing_is_not_requeued_for_ever(slurm, tmp_path)
     job.wait("the job's end", job.ended)
     assert job.facts()[0]["ExitCode"] == "3:0", job.output()
     assert "raise --time" in job.output()
+
+
+def python_with(*modules):
+    for python in ("python3", "/usr/bin/python3"):
+        if subprocess.run([python, "-c", f"import {','.join(modules)}"], capture_output=True, check=False).returncode == 0:
+            return python
+    return pytest.skip(f"no python3 with {', '.join(modules)}")
+
+
+def test_a_sweep_by_emitted_batch_scripts_interrupted_once_gives_the_same_digests_and_a_report(slurm, tmp_path, alone):
+    """scripts/scaling --emit-sbatch, one of the jobs interrupted after its first workload, scripts/report on the files."""
+    python, folder = python_with("h5py", "matplotlib"), tmp_path / "jobs"
+    sweep = [python, "-B", SOURCE / "scripts/scaling", *WORKLOADS, "--ranks", "1,2", "--nodes", "1,2", "--kinds", "strong"]
+    sweep += ["-c", "T", "-n", "40", "-t", "20", "--oversubscribe", "--binary", BINARY, "-o", tmp_path / "results"]
+    sweep += ["--emit-sbatch", folder, "--time", "00:05:00"]
+    done = subprocess.run(list(map(str, sweep)), cwd=tmp_path, env=slurm, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scripts = sorted(path for path in folder.iterdir() if path.suffix == ".sbatch" or path.name.endswith(".sh"))
+    assert len(scripts) >= 3, done.stdout
+    jobs = [Job(slurm, tmp_path, script) for script in scripts]
+    victim = jobs[0]
+    told = pathlib.Path(victim.facts()[0]["StdOut"])
+    victim.wait("the first workload of a job", lambda: told.exists() and f"FOM {WORKLOADS[0]}" in told.read_text())
+    subprocess.run(["scancel", "--batch", "--signal=USR1", victim.number], env=slurm, check=False)
+    victim.wait("its second start", lambda: victim.facts()[0]["Restarts"] == "1")
+    for job in jobs:
+        job.wait("its end", job.ended, 180)
+        assert {facts["ExitCode"] for facts in job.facts()} == {"0:0"}, job.output()
+    files = sorted((tmp_path / "results").glob("*.h5"))
+    assert len(files) == len(scripts), job.output()
+    for path in files:
+        assert digests(path) == alone, path
+    report = [SOURCE / "scripts/report", *files, "-o", tmp_path / "report.html"]
+    done = subprocess.run(list(map(str, report)), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert "<svg" in page and all(name in page for name in WORKLOADS)
