@@ -44,7 +44,7 @@ def draw_points(axes, curves, value, looks):
             many = "s" if threads > 1 else ""
             if curve.simulated:
                 axes.plot(x, y, color=style.FAINT, marker=look["marker"], markerfacecolor="white", linestyle=":",
-                          label=f"{curve.kind}, PREDICTED, {threads} thread{many} a rank", zorder=1)
+                          label=f"{curve.kind}, PREDICTED{network_of(curve)}", zorder=1)
                 continue
             errors = numpy.hstack([bars_of(value(p)) for p in points])
             axes.errorbar(x, y, yerr=errors, capsize=3, **look, label=f"{curve.kind}, {threads} thread{many} a rank")
@@ -57,19 +57,25 @@ def draw_points(axes, curves, value, looks):
                                   ha="center", fontsize=8)
 
 
+def network_of(curve):
+    """How ranks share a prediction's problem, and on which network."""
+    words = [curve.base.text("strategy"), curve.base.text("topology")]
+    return "".join(f", {word}" for word in words if word)
+
+
 def legend_below(drawn, axes):
-    """Below the axes, where no data is; assumptions of a prediction come below it."""
-    handles, _ = axes.get_legend_handles_labels()
-    lines = math.ceil(len(handles) / 2)
-    drawn.set_figheight(drawn.get_figheight() + 0.19 * lines)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncol=2)
+    """Below the axes, where no data is: two columns where the labels leave room for them."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) <= 30 else 1
+    drawn.set_figheight(drawn.get_figheight() + 0.19 * math.ceil(len(handles) / columns))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.17), ncol=columns)
 
 
 def note_assumptions(drawn, axes, curves):
     texts = sorted({c.base.assumptions for c in curves if c.simulated and c.base.assumptions})
     if not texts:
         return
-    lines = [line for text in texts for line in wrap("predicted: " + text, 74)]
+    lines = [line for text in texts for line in wrap("Predicted: " + text, 62)]
     drawn.set_figheight(drawn.get_figheight() + 0.16 * len(lines))
     axes.set_title("\n".join(lines), fontsize=8, loc="left", color=style.INK)
 
@@ -118,7 +124,7 @@ def efficiency(name, curves):
     axes.set(xscale="log" if processors[-1] > 8 * processors[0] else "linear", ylabel="efficiency [%]",
              xlabel="processors (ranks × threads)")
     style.plain_ticks(axes.xaxis, processors)
-    top = max([100, *(100 * p.efficiency[2] for c in curves for p in c.points if math.isfinite(p.efficiency[2]))])
+    top = max([100, *(100 * e for c in curves for p in c.points for e in p.efficiency[1:] if math.isfinite(e))])
     axes.set_ylim(0, 1.08 * top)
     legend_below(drawn, axes)
     note_assumptions(drawn, axes, curves)

@@ -62,7 +62,7 @@ def machine_key(run):
 
 def base_settings(run):
     """The problem without what weak scaling changes, so that all sizes of a weak curve belong together."""
-    return run.workload, run.variant, run.text("class"), run.text("seed"), run.text("input"), run.text("strategy")
+    return run.workload, run.variant, run.text("class"), run.text("seed"), run.text("input"), run.text("strategy"), run.text("topology")
 
 
 def best_of_layout(runs):

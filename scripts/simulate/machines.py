@@ -76,8 +76,7 @@ class Machine:
         )
 
     def describe(self):
-        name = {"fattree": "fat tree", "switch": "one switch"}.get(self.topology, self.topology)
-        return f"{name}, links of {self.bandwidth / 1e9:g} GB/s and {self.latency * 1e9:g} ns, one rank a host"
+        return f"links of {self.bandwidth / 1e9:.3g} GB/s and {self.latency * 1e9:.3g} ns, one rank a host"
 
 
 def simulate(simulator, machine, ranks, seconds_of_unit, threads, arguments, timeout=3600):
