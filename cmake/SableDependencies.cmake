@@ -68,3 +68,6 @@ if(NOT RANDOM123_INCLUDE_DIR)
   message(FATAL_ERROR "Random123/philox.h was not found: install librandom123-dev (Debian) or random123 (Spack)")
 endif()
 include_directories(SYSTEM ${RANDOM123_INCLUDE_DIR})
+
+# FFTW, single precision (the peer of ssm/s4 and ssm/s4d) and double (their checks).
+pkg_check_modules(FFTW REQUIRED IMPORTED_TARGET fftw3f fftw3)

@@ -36,6 +36,43 @@ static inline void lanes_store(float *to, lanes x)
     *(loose_lanes *)to = x;
 }
 
+/* The first `count` < LANES elements; the rest is 0, or not written. */
+static inline lanes lanes_load_some(const float *from, int64_t count)
+{
+#if defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps((__mmask16)((1U << count) - 1), from);
+#else
+    lanes x = {0};
+    for (int64_t i = 0; i < count; i++)
+        x[i] = from[i];
+    return x;
+#endif
+}
+
+static inline void lanes_store_some(float *to, lanes x, int64_t count)
+{
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, (__mmask16)((1U << count) - 1), x);
+#else
+    for (int64_t i = 0; i < count; i++)
+        to[i] = x[i];
+#endif
+}
+
+/* `count` ≤ LANES elements. */
+static inline lanes lanes_load_row(const float *from, int64_t count)
+{
+    return count == LANES ? lanes_load(from) : lanes_load_some(from, count);
+}
+
+static inline void lanes_store_row(float *to, lanes x, int64_t count)
+{
+    if (count == LANES)
+        lanes_store(to, x);
+    else
+        lanes_store_some(to, x, count);
+}
+
 /* To a whole vector's boundary, around the caches where there is a way. */
 static inline void lanes_stream(float *to, lanes x)
 {
@@ -73,9 +110,10 @@ static inline lanes lanes_fma(lanes a, lanes x, lanes b)
 #elif defined(__aarch64__)
     return vfmaq_f32(b, a, x);
 #else
+    lanes y = {0}; /* b in its place makes gcc 12 warn of numbers that are not set */
     for (int i = 0; i < LANES; i++)
-        b[i] = __builtin_fmaf(a[i], x[i], b[i]);
-    return b;
+        y[i] = __builtin_fmaf(a[i], x[i], b[i]);
+    return y;
 #endif
 }
 

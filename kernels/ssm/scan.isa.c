@@ -22,29 +22,6 @@ static inline void advance(lanes ar, lanes ai, lanes br, lanes bi, lanes *re, la
     *im = lanes_fma(ar, *im, lanes_fma(ai, old, bi));
 }
 
-/* The first `count` < LANES. */
-static inline lanes load_some(const float *from, int64_t count)
-{
-#if defined(__AVX512F__)
-    return _mm512_maskz_loadu_ps((__mmask16)((1U << count) - 1), from);
-#else
-    lanes x = {0};
-    for (int64_t i = 0; i < count; i++)
-        x[i] = from[i];
-    return x;
-#endif
-}
-
-static inline void store_some(float *to, lanes x, int64_t count)
-{
-#if defined(__AVX512F__)
-    _mm512_mask_storeu_ps(to, (__mmask16)((1U << count) - 1), x);
-#else
-    for (int64_t i = 0; i < count; i++)
-        to[i] = x[i];
-#endif
-}
-
 void SABLE_ISA_NAME(sable_scan_rows)(int64_t pitch, int64_t first, int64_t count, int64_t length, const float *a,
                                      const float *b, float *state, float *x, bool stream)
 {
@@ -71,18 +48,18 @@ void SABLE_ISA_NAME(sable_scan_rows)(int64_t pitch, int64_t first, int64_t count
         }
     }
     if (rest > 0) { /* a pass of its own, with everything in registers */
-        lanes r = load_some(re + whole, rest), m = load_some(im + whole, rest);
-        lanes fr = load_some(ar + whole, rest), fi = load_some(ai + whole, rest);
+        lanes r = lanes_load_some(re + whole, rest), m = lanes_load_some(im + whole, rest);
+        lanes fr = lanes_load_some(ar + whole, rest), fi = lanes_load_some(ai + whole, rest);
         for (int64_t t = 0; t < length; t++) {
             const float *br = b + 2 * t * pitch + first + whole;
-            advance(fr, fi, load_some(br, rest), load_some(br + pitch, rest), &r, &m);
+            advance(fr, fi, lanes_load_some(br, rest), lanes_load_some(br + pitch, rest), &r, &m);
             if (x) {
-                store_some(x + 2 * t * pitch + first + whole, r, rest);
-                store_some(x + (2 * t + 1) * pitch + first + whole, m, rest);
+                lanes_store_some(x + 2 * t * pitch + first + whole, r, rest);
+                lanes_store_some(x + (2 * t + 1) * pitch + first + whole, m, rest);
             }
         }
-        store_some(re + whole, r, rest);
-        store_some(im + whole, m, rest);
+        lanes_store_some(re + whole, r, rest);
+        lanes_store_some(im + whole, m, rest);
     }
     lanes_stream_end();
 }
@@ -93,7 +70,7 @@ static inline void gather(const float *from, int64_t pitch, int64_t floats, lane
     for (int64_t p = 0; p < floats; p += LANES) {
         for (int i = 0; i < LANES; i++)
             block[p + i] =
-                floats - p >= LANES ? lanes_load(from + i * pitch + p) : load_some(from + i * pitch + p, floats - p);
+                floats - p >= LANES ? lanes_load(from + i * pitch + p) : lanes_load_some(from + i * pitch + p, floats - p);
         lanes_transpose(block + p);
     }
 }
@@ -106,7 +83,7 @@ static inline void scatter(lanes *block, int64_t pitch, int64_t floats, float *t
             if (floats - p >= LANES)
                 lanes_store(to + i * pitch + p, block[p + i]);
             else
-                store_some(to + i * pitch + p, block[p + i], floats - p);
+                lanes_store_some(to + i * pitch + p, block[p + i], floats - p);
     }
 }
 

@@ -1,0 +1,150 @@
+/* S4D on vectors of channels.
+ *
+ * Kernel: k_{iT+j} = Σ_n Re(g_n q_n^{iT} · q_n^j), for each channel a product of the matrices [rows, 2P] and [2P, T] of
+ * powers; tiles of 4 × 4 vectors of channels stay in registers, 32 multiply-adds for 16 loads.
+ *
+ * Steps: four pairs' factors and states stay in registers for a block of steps whose y is gathered in L1; steps of one
+ * pair wait for each other, four pairs hide it. Bounded by arithmetic: 6 operations a pair and step. */
+#include "lanes.h"
+#include "s4d_isa.h"
+#include "sable_convolution.h"
+
+enum { STEPS = 64 /* u and y of a block: 8 KiB */, TOGETHER = 4 };
+
+int64_t SABLE_ISA_NAME(sable_s4d_width)(void)
+{
+    return LANES;
+}
+
+/* ---- The kernel ---- */
+
+struct powers {
+    double re[LANES], im[LANES];
+};
+
+static void load_powers(struct powers *z, const double *from, int64_t pitch, int64_t count)
+{
+    for (int i = 0; i < LANES; i++) {
+        z->re[i] = i < count ? from[i] : 0;
+        z->im[i] = i < count ? from[pitch + i] : 0;
+    }
+}
+
+static inline void times(struct powers *restrict z, const struct powers *restrict by)
+{
+    for (int i = 0; i < LANES; i++) {
+        double re = z->re[i] * by->re[i] - z->im[i] * by->im[i];
+        z->im[i] = z->re[i] * by->im[i] + z->im[i] * by->re[i];
+        z->re[i] = re;
+    }
+}
+
+/* z, z·by, z·by² …: `n` of them for pair p, in tiles [n/TILE, P, TILE, 2]; imaginary parts times `sign`. */
+static void fill(int64_t n, int64_t pairs, int64_t p, float sign, struct powers *z, const struct powers *by, lanes *to)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float re[LANES], im[LANES];
+        lanes *at = to + ((i / S4D_TILE * pairs + p) * S4D_TILE + i % S4D_TILE) * 2;
+        for (int l = 0; l < LANES; l++) {
+            re[l] = (float)z->re[l];
+            im[l] = sign * (float)z->im[l];
+        }
+        at[0] = lanes_load(re);
+        at[1] = lanes_load(im);
+        times(z, by);
+    }
+}
+
+void SABLE_ISA_NAME(sable_s4d_powers)(int64_t pitch, int64_t count, int64_t pairs, int64_t length, int64_t rows,
+                                      int64_t columns, const double *q, const double *gain, float *kernel, float *room)
+{
+    const int64_t padded = (columns + S4D_TILE - 1) / S4D_TILE * S4D_TILE;
+    lanes *inner = (lanes *)(void *)room, *outer = inner + 2 * pairs * padded;
+    for (int64_t p = 0; p < pairs; p++) {
+        struct powers one, step, far = {0};
+        load_powers(&one, q + 2 * p * pitch, pitch, count);
+        for (int i = 0; i < LANES; i++)
+            far.re[i] = 1;
+        fill(columns, pairs, p, 1, &far, &one, inner); /* far: q^columns */
+        load_powers(&step, gain + 2 * p * pitch, pitch, count);
+        fill(rows, pairs, p, -1, &step, &far, outer);
+    }
+    for (int64_t i = 0; i < rows; i += S4D_TILE)
+        for (int64_t j = 0; j < columns; j += S4D_TILE) {
+            lanes sum[S4D_TILE][S4D_TILE] = {0};
+            const lanes *g = outer + i * 2 * pairs, *f = inner + j * 2 * pairs;
+            for (int64_t p = 0; p < pairs; p++, g += 2 * S4D_TILE, f += 2 * S4D_TILE)
+#pragma GCC unroll 4
+                for (int r = 0; r < S4D_TILE; r++)
+#pragma GCC unroll 4
+                    for (int c = 0; c < S4D_TILE; c++)
+                        sum[r][c] = lanes_fma(g[2 * r + 1], f[2 * c + 1], lanes_fma(g[2 * r], f[2 * c], sum[r][c]));
+            for (int r = 0; r < S4D_TILE; r++)
+                for (int c = 0; c < S4D_TILE; c++) {
+                    const int64_t t = (i + r) * columns + j + c;
+                    if (i + r < rows && j + c < columns && t < length)
+                        lanes_store_row(kernel + t * SABLE_KERNEL_BLOCK, sum[r][c], count);
+                }
+        }
+}
+
+/* ---- Steps ---- */
+
+/* `together` pairs over `steps` ≤ STEPS steps. */
+static inline void advance(int together, int64_t pitch, int64_t count, int64_t steps, const float *factors,
+                           const lanes *u, float *state, lanes *y)
+{
+    lanes qr[TOGETHER], qi[TOGETHER], gr[TOGETHER], gi[TOGETHER], re[TOGETHER], im[TOGETHER];
+    for (int k = 0; k < together; k++) {
+        qr[k] = lanes_load_row(factors + (4 * k) * pitch, count);
+        qi[k] = lanes_load_row(factors + (4 * k + 1) * pitch, count);
+        gr[k] = lanes_load_row(factors + (4 * k + 2) * pitch, count);
+        gi[k] = lanes_load_row(factors + (4 * k + 3) * pitch, count);
+        re[k] = lanes_load_row(state + (2 * k) * pitch, count);
+        im[k] = lanes_load_row(state + (2 * k + 1) * pitch, count);
+    }
+    for (int64_t t = 0; t < steps; t++) {
+        lanes x = u[t], sum = y ? y[t] : lanes_all(0);
+#pragma GCC unroll 4
+        for (int k = 0; k < together; k++) {
+            lanes old = re[k];
+            re[k] = lanes_fma(qr[k], old, lanes_fma(-qi[k], im[k], x));
+            im[k] = lanes_fma(qr[k], im[k], qi[k] * old);
+            if (y)
+                sum = lanes_fma(-gi[k], im[k], lanes_fma(gr[k], re[k], sum));
+        }
+        if (y)
+            y[t] = sum;
+    }
+    for (int k = 0; k < together; k++) {
+        lanes_store_row(state + (2 * k) * pitch, re[k], count);
+        lanes_store_row(state + (2 * k + 1) * pitch, im[k], count);
+    }
+}
+
+void SABLE_ISA_NAME(sable_s4d_walk)(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, const float *factors,
+                                    const float *u, const float *skip, float *state, float *y)
+{
+    lanes in[STEPS], out[STEPS];
+    const lanes d = skip && y ? lanes_load_row(skip, count) : lanes_all(0);
+    for (int64_t t = 0; t < steps; t += STEPS) {
+        const int64_t some = steps - t < STEPS ? steps - t : STEPS;
+        for (int64_t i = 0; i < some; i++) {
+            in[i] = lanes_load_row(u + (t + i) * pitch, count);
+            out[i] = d * in[i];
+        }
+        int64_t p = 0;
+        for (; p + TOGETHER <= pairs; p += TOGETHER)
+            if (y)
+                advance(TOGETHER, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, out);
+            else
+                advance(TOGETHER, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, NULL);
+        for (; p < pairs; p++)
+            if (y)
+                advance(1, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, out);
+            else
+                advance(1, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, NULL);
+        for (int64_t i = 0; i < some && y; i++)
+            lanes_store_row(y + (t + i) * pitch, out[i], count);
+    }
+}
