@@ -283,7 +283,7 @@ const struct sable_variant filter_variants[] = {
     [FILTER_REFERENCE] = {"reference", "the formula in float64, step by step; the kernel by powers", filter_run},
     [FILTER_SABLE] = {"sable", "lanes over channels, as `mode` says", filter_run},
     [FILTER_BARE] = {"fftw", "FFTW's transforms of the same sizes alone, there and back: the limit of a convolution",
-                     filter_run},
-    [FILTER_FFTW] = {"fftw_convolution", "the convolution by FFTW's real transforms", filter_run},
+                     filter_run, .peer = true},
+    [FILTER_FFTW] = {"fftw_convolution", "the convolution by FFTW's real transforms", filter_run, .peer = true},
     {0},
 };

@@ -33,6 +33,7 @@ static const struct sable_class classes[] = {
     {"A", "batch=4 channels=512 states=64 length=16384"},     {"B", "batch=16 channels=1024 states=64 length=16384"},
     {"C", "batch=32 channels=1024 states=64 length=65536"},   {"D", "batch=128 channels=2048 states=64 length=65536"},
     {"E", "batch=256 channels=4096 states=64 length=262144"}, {0}};
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_field inputs[] = {
     {"u", "[batch, length, channels]", "input"},
     {"lambda_, p, b, c", "[channels, states] or [states] complex",
@@ -269,6 +270,7 @@ const struct sable_workload sable_ssm_s4 = {
     .params_size = sizeof(struct filter_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = filter_variants,
     .phases = filter_phases,
     .faults = filter_faults,

@@ -35,6 +35,7 @@ static const struct sable_class classes[] = {
     {"A", "batch=4 channels=512 states=64 length=16384"},     {"B", "batch=16 channels=1024 states=64 length=16384"},
     {"C", "batch=32 channels=1024 states=64 length=65536"},   {"D", "batch=128 channels=2048 states=64 length=65536"},
     {"E", "batch=256 channels=4096 states=64 length=262144"}, {0}};
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_field inputs[] = {
     {"u", "[batch, length, channels]", "input"},
     {"a", "[channels, states/2] complex", "poles, one of each pair of conjugates; real part at most 0"},
@@ -256,6 +257,7 @@ const struct sable_workload sable_ssm_s4d = {
     .params_size = sizeof(struct filter_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = filter_variants,
     .phases = filter_phases,
     .faults = filter_faults,

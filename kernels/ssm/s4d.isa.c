@@ -5,6 +5,8 @@
  *
  * Steps: four pairs' factors and states stay in registers for a block of steps whose y is gathered in L1; steps of one
  * pair wait for each other, four pairs hide it. Bounded by arithmetic: 6 operations a pair and step. */
+#include <stdbool.h>
+
 #include "lanes.h"
 #include "s4d_isa.h"
 #include "sable_convolution.h"
@@ -39,13 +41,21 @@ static inline void times(struct powers *restrict z, const struct powers *restric
     }
 }
 
-/* z, z·by, z·by² …: `n` of them for pair p, in tiles [n/TILE, P, TILE, 2]; imaginary parts times `sign`. */
+/* z, z·by, z·by² …: `n` of them for pair p, in tiles [n/TILE, P, TILE, 2]; imaginary parts times `sign`. What has
+ * decayed below 2^-60 of the first is 0: that is far below a rounding of the sum, and numbers below 2^-126, of which
+ * the products would be full, cost a hundred times as much. */
 static void fill(int64_t n, int64_t pairs, int64_t p, float sign, struct powers *z, const struct powers *by, lanes *to)
 {
+    double least[LANES];
+    for (int l = 0; l < LANES; l++)
+        least[l] = 0x1p-120 * (z->re[l] * z->re[l] + z->im[l] * z->im[l]);
     for (int64_t i = 0; i < n; i++) {
         float re[LANES], im[LANES];
         lanes *at = to + ((i / S4D_TILE * pairs + p) * S4D_TILE + i % S4D_TILE) * 2;
         for (int l = 0; l < LANES; l++) {
+            const bool gone = z->re[l] * z->re[l] + z->im[l] * z->im[l] < least[l];
+            z->re[l] = gone ? 0 : z->re[l];
+            z->im[l] = gone ? 0 : z->im[l];
             re[l] = (float)z->re[l];
             im[l] = sign * (float)z->im[l];
         }

@@ -27,6 +27,7 @@ class Sable(CMakePackage):
     depends_on("hwloc@2:")
     depends_on("random123")
     depends_on("xxhash")
+    depends_on("fftw precision=float,double")
     depends_on("jansson")
     depends_on("fftw@3: precision=float,double")
     depends_on("petsc", when="+petsc")
