@@ -112,10 +112,9 @@ void sable_s4_steps(int64_t channels, int64_t pairs, int64_t sequences, int64_t 
         float *own = state + sequence * 2 * pairs * channels + h, *x = room + omp_get_thread_num() * room_of(pairs);
         if (matrix)
             SABLE_ISA_PICK(sable_s4_dense)
-            (channels, count, pairs, length, factors + h, matrix + h, u + from, skip + h, own, y + from, x);
-        else
-            SABLE_ISA_PICK(sable_s4_low_rank)
-            (channels, count, pairs, length, factors + h, u + from, skip + h, own, y + from, x);
+        (channels, count, pairs, length, factors + h, matrix + h, u + from, skip + h, own, y + from, x);
+        else SABLE_ISA_PICK(sable_s4_low_rank)(channels, count, pairs, length, factors + h, u + from, skip + h, own,
+                                               y + from, x);
     }
 }
 

@@ -69,8 +69,8 @@ static inline void gather(const float *from, int64_t pitch, int64_t floats, lane
 {
     for (int64_t p = 0; p < floats; p += LANES) {
         for (int i = 0; i < LANES; i++)
-            block[p + i] =
-                floats - p >= LANES ? lanes_load(from + i * pitch + p) : lanes_load_some(from + i * pitch + p, floats - p);
+            block[p + i] = floats - p >= LANES ? lanes_load(from + i * pitch + p)
+                                               : lanes_load_some(from + i * pitch + p, floats - p);
         lanes_transpose(block + p);
     }
 }
