@@ -90,6 +90,9 @@ static int sizes(struct outer_params *p, struct sable_context *context, struct s
 static int retnet_decays(struct outer_state *s, struct sable_context *context, struct sable_error *error)
 {
     const int64_t heads = s->scan.heads;
+    if (context->input && sable_input_has(context->input, "bonus"))
+        return sable_fail(error, SABLE_BAD_INPUT, "%s: 'bonus' belongs to model=rwkv, and this is retnet",
+                          sable_input_path(context->input));
     if (context->input && sable_input_has(context->input, "log_decay")) {
         if (outer_fill_heads(s, context, "log_decay", SSM_DECAY, -1, 0, 0, s->a, error))
             return error->code;
