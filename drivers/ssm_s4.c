@@ -1,7 +1,6 @@
 /* ssm/s4: the state space model S4, diagonal plus low rank by the bilinear rule, as a convolution whose kernel comes
  * from Cauchy sums at roots of unity, or by steps of its own form or of the dense matrix. What ranks share and how
  * answers are checked: ssm_filter.h. Mathematics, work model, bounds: docs/ssm_s4.md. */
-#include <complex.h>
 #include <math.h>
 #include <string.h>
 

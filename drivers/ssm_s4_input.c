@@ -1,8 +1,8 @@
 #include "ssm_s4_input.h"
 
-#include <complex.h>
 #include <math.h>
 
+#include "complex_parts.h"
 #include "input.h"
 #include "sable_array.h"
 
@@ -78,7 +78,7 @@ int s4_sizes(struct filter_params *p, struct sable_context *context, struct sabl
 
 static double complex of(const double *const *table, int which, int64_t columns, int64_t n, int64_t h)
 {
-    return CMPLX(table[which][2 * n * columns + h], table[which][(2 * n + 1) * columns + h]);
+    return complex_of(table[which][2 * n * columns + h], table[which][(2 * n + 1) * columns + h]);
 }
 
 static void put(double *table, int64_t columns, int64_t n, int64_t h, double complex z)
@@ -130,7 +130,7 @@ static int pair_up(struct filter *f, const double *const *all, int64_t states, i
         put(f->p, columns, p, h, of(all, LOW, columns, n, h));
         put(f->b, columns, p, h, of(all, IN, columns, n, h));
         put(f->c, columns, p, h, (c + other) / 2);
-        put(f->c_imaginary, columns, p, h, CMPLX(0, 0.5) * (c - other));
+        put(f->c_imaginary, columns, p, h, complex_of(0, 0.5) * (c - other));
         p++;
     }
     if (p < f->pairs)

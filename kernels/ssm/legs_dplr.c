@@ -1,8 +1,8 @@
 #include "sable_legs_dplr.h"
 
-#include <complex.h>
 #include <math.h>
 
+#include "complex_parts.h"
 #include "sable_array.h"
 
 enum { SWEEPS = 30 };
@@ -75,7 +75,7 @@ bool sable_legs_dplr(int64_t order, double *lambda, double *p, double *b)
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < n; j++) { /* −iS, S below the diagonal −√((2i+1)(2j+1))/2 */
                 const double size = 0.5 * sqrt((2 * (double)i + 1) * (2 * (double)j + 1));
-                h[i * n + j] = i == j ? 0 : CMPLX(0, i > j ? size : -size);
+                h[i * n + j] = i == j ? 0 : complex_of(0, i > j ? size : -size);
             }
         jacobi(n, h, v);
         for (int64_t rank = 0, last = -1; rank < n / 2; rank++) { /* by insertion: the next larger one */

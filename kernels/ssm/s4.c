@@ -1,10 +1,10 @@
 #include "sable_s4.h"
 
-#include <complex.h>
 #include <math.h>
 #include <omp.h>
 #include <stddef.h>
 
+#include "complex_parts.h"
 #include "convolution_isa.h"
 #include "s4_isa.h"
 #include "sable_array.h"
@@ -15,7 +15,7 @@ static const double pi = 3.14159265358979323846;
 /* Of a table [P, 2, H]. */
 static double complex at(const double *table, int64_t channels, int64_t p, int64_t h)
 {
-    return CMPLX(table[2 * p * channels + h], table[(2 * p + 1) * channels + h]);
+    return complex_of(table[2 * p * channels + h], table[(2 * p + 1) * channels + h]);
 }
 
 static void put(double *table, int64_t channels, int64_t p, int which, int64_t h, double complex z)

@@ -1,8 +1,10 @@
 /* S4 in float64, and how far single precision may lie from it. u = 2^-24. */
-#include <complex.h>
-#include <math.h>
 
 #include "sable_s4.h"
+
+#include <math.h>
+
+#include "complex_parts.h"
 
 static const double u24 = 0x1p-24;
 static const double least = 0x1p-140; /* results that underflow */
@@ -10,7 +12,7 @@ static const double least = 0x1p-140; /* results that underflow */
 static double complex at(const double *table, int64_t channels, int64_t p, int which, int64_t h)
 {
     const double *from = table + (p * SABLE_S4_TABLES + which) * 2 * channels + h;
-    return CMPLX(from[0], from[channels]);
+    return complex_of(from[0], from[channels]);
 }
 
 void sable_s4_reference(int64_t channels, int64_t pairs, int64_t channel, int64_t length, const double *table,
@@ -80,11 +82,11 @@ double sable_s4_generating(const struct sable_s4 *model, int64_t channel, const 
     double off[4] = {0};
     for (int64_t p = 0; p < model->pairs; p++) {
         const int64_t r = 2 * p * channels + channel, i = r + channels;
-        const double complex lambda = half * CMPLX(model->lambda[r], model->lambda[i]);
-        const double complex pp = CMPLX(model->p[r], model->p[i]), b = CMPLX(model->b[r], model->b[i]);
-        const double complex ct = CMPLX(truncated[r], truncated[i]);
+        const double complex lambda = half * complex_of(model->lambda[r], model->lambda[i]);
+        const double complex pp = complex_of(model->p[r], model->p[i]), b = complex_of(model->b[r], model->b[i]);
+        const double complex ct = complex_of(truncated[r], truncated[i]);
         const double complex v[4] = {ct * b, ct * pp, conj(pp) * b, conj(pp) * pp};
-        const double complex down = CMPLX(0, -s) - c * lambda, mirrored = CMPLX(0, -s) - c * conj(lambda);
+        const double complex down = complex_of(0, -s) - c * lambda, mirrored = complex_of(0, -s) - c * conj(lambda);
         const double d = cabs(down) * cabs(mirrored);
         for (int j = 0; j < 4; j++) {
             k[j] += half * (v[j] / down + conj(v[j]) / mirrored);
@@ -92,7 +94,7 @@ double sable_s4_generating(const struct sable_s4 *model, int64_t channel, const 
         }
     }
     const double complex w = 1 + c * k[3], all = k[0] - c * k[1] * k[2] / w, low = c * k[1] * k[2] / w;
-    const double complex turned = CMPLX(c, -s) * all;
+    const double complex turned = complex_of(c, -s) * all;
     value[0] = creal(turned);
     value[1] = cimag(turned);
     for (int j = 0; j < 4; j++)
