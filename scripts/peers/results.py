@@ -130,12 +130,12 @@ class File:
 
     def run(
         self, workload, variant, *, seconds, items, fom, threads=1, class_name="S", parameters=None, seed=0, input="", strategy="",
-        warmups=0, phases=None, checks=(), outputs=None, warnings=(), facts=None,
+        warmups=0, phases=None, checks=(), outputs=None, warnings=(), facts=None, peer=True, growth=1,
     ):  # fmt: skip
         """Adds a run of family/workload. seconds: [repetition] or [repetition × rank], raw. items: of all ranks in a repetition.
         fom: (name, unit, items/s of one unit). phases: {name: [repetition (× rank)] seconds}; by default all is `compute`.
         checks: of near() and at_most(). outputs: {name: array or (array, unit, help)}. facts: {name: text} of the machine, such as
-        the peer's version. Returns the group's name."""
+        the peer's version. growth: by how many times the problem has grown for weak scaling. Returns the group's name."""
         seconds = numpy.atleast_1d(numpy.asarray(seconds, "f8"))
         seconds = seconds[:, None] if seconds.ndim == 1 else seconds
         if seconds.ndim != 2 or not seconds.size or not (seconds > 0).all():
@@ -148,6 +148,7 @@ class File:
         for name, value in parameters.items():
             put(group, name, value if isinstance(value, (str, float)) else int(value))
         identity = {"parameters": "\n".join(f"{name}={value}" for name, value in parameters.items()), "class": class_name, "seed": seed}
+        identity |= {"growth": growth, "peer": int(peer)}
         identity |= {"ranks": seconds.shape[1], "threads": threads, "strategy": strategy, "input": os.fspath(input), "order": self.order}
         for name, value in (identity | self._outcome(seconds, items, fom, checks, list(warnings))).items():
             put(group, name, value)
