@@ -48,14 +48,13 @@ static const struct sable_field outputs[] = {
     {0},
 };
 
-/* Steps cost 12 operations on lanes for a pair and sample; transforms FFT for each doubling of the length; a kernel,
- * where it is made each time, CAUCHY for a pair and sample of one sequence (docs/ssm_s4.md has the measurement). */
+/* As in ssm_s4d.c: 12 operations of steps take the time of STEP there. */
 static int choose(const struct filter_params *p)
 {
-    enum { STEP = 12, FFT = 24, CAUCHY = 20 };
-    const double pairs = (double)p->states / 2, made = p->kernel == FILTER_EVERY ? 1 / (double)p->batch : 0;
-    return STEP * pairs <= FFT * log2((double)p->length + 1) + CAUCHY * pairs * made ? FILTER_RECURRENCE
-                                                                                     : FILTER_CONVOLUTION;
+    enum { STEP = 16, FFT = 15, CAUCHY = 21, SPECTRUM = 7 };
+    const double pairs = (double)p->states / 2, doublings = log2((double)p->length + 1);
+    const double made = p->kernel == FILTER_EVERY ? (CAUCHY * pairs + SPECTRUM * doublings) / (double)p->batch : 0;
+    return STEP * pairs <= FFT * doublings + made ? FILTER_RECURRENCE : FILTER_CONVOLUTION;
 }
 
 static double memory(const struct filter_params *p, double columns, int threads)

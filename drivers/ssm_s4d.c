@@ -78,18 +78,18 @@ static int sizes(struct filter_params *p, struct sable_context *context, struct 
     return SABLE_OK;
 }
 
-/* Steps cost 6 operations on lanes for a pair and sample, a convolution FFT for each doubling of the length, and its
- * kernel, where it is made each time, KERNEL for a pair and sample of one sequence (docs/ssm_s4.md has the
- * measurement).
+/* Measured times in operations on lanes: a step of a pair 6, a convolution FFT for each doubling of the length; where
+ * it is made each time, shared by the sequences, a kernel KERNEL a pair, its spectrum SPECTRUM a doubling
+ * (docs/ssm_s4.md).
  */
 static int choose(const struct filter_params *p)
 {
-    enum { STEP = 6, FFT = 24, KERNEL = 4 };
-    const double pairs = (double)p->states / 2, made = p->kernel == FILTER_EVERY ? 1 / (double)p->batch : 0;
+    enum { STEP = 6, FFT = 15, KERNEL = 6, SPECTRUM = 7 };
+    const double pairs = (double)p->states / 2, doublings = log2((double)p->length + 1);
+    const double made = p->kernel == FILTER_EVERY ? (KERNEL * pairs + SPECTRUM * doublings) / (double)p->batch : 0;
     if (filter_over_time(p))
         return FILTER_OTHER;
-    return STEP * pairs <= FFT * log2((double)p->length + 1) + KERNEL * pairs * made ? FILTER_RECURRENCE
-                                                                                     : FILTER_CONVOLUTION;
+    return STEP * pairs <= FFT * doublings + made ? FILTER_RECURRENCE : FILTER_CONVOLUTION;
 }
 
 static double memory(const struct filter_params *p, double columns, int threads)
