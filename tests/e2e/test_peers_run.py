@@ -61,3 +61,18 @@ def test_the_peers_values_are_those_of_sable(sable, tmp_path):
     with h5py.File(tmp_path / "p.h5") as file, h5py.File(tmp_path / "s.h5") as own:
         v, w = (f["runs/value_iteration/model"][n]["outputs/v"][()] for f, n in ((file, "scipy"), (own, "sable")))
         numpy.testing.assert_allclose(v, w, rtol=0, atol=2e-9)  # each within tol = 1e-9 of V*
+
+
+def test_every_runner_says_in_words_what_it_lacks_and_names_workloads_that_exist(workloads):
+    import importlib.util
+
+    from conftest import SOURCE
+
+    runners = sorted((SOURCE / "scripts/peers/runners").glob("*.py"))
+    assert len(runners) >= 5
+    for path in runners:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        assert isinstance(module.available(), str), path
+        assert set(module.WORKLOADS) <= set(workloads), path

@@ -19,7 +19,9 @@ def installed(name):
 
 
 def available():
-    return any(installed(name) for name in ("gymnasium", "envpool", "pufferlib"))
+    """"" or why these peers can't run here."""
+    found = any(installed(name) for name in ("gymnasium", "envpool", "pufferlib"))
+    return "" if found else "none of gymnasium, envpool and pufferlib is installed: pip install one of them"
 
 
 def gymnasium(environments):
