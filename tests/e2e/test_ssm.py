@@ -3,6 +3,7 @@
 import h5py
 import numpy
 import pytest
+import scipy.linalg
 
 from conftest import SOURCE
 from launcher import ONCE, failed_with
@@ -158,6 +159,61 @@ def test_hippo_refuses_what_is_no_signal(run, tmp_path):
     failed_with(run("run", "ssm/hippo", *ONCE, "-i", write(tmp_path, other=numpy.zeros(3))), 2, "signal")
     failed_with(run("run", "ssm/hippo", *ONCE, "-i", write(tmp_path, signal=numpy.zeros(3))), 2, "dimensions")
     failed_with(run("run", "ssm/hippo", *ONCE, "-i", write(tmp_path, signal=numpy.full((3, 2), numpy.nan))), 2, "not finite")
+
+
+WINDOWS = ["legt", "lagt", "fout"]
+
+
+def stepped(measure, rule, order, h, signal):
+    """The coefficients by NumPy and SciPy from the golden A and B."""
+    golden = case("hippo_matrices")
+    a, b, one = golden[f"{measure}_{order}_A"], golden[f"{measure}_{order}_B"], numpy.eye(order)
+    if rule == "zoh":
+        whole = scipy.linalg.expm(h * numpy.block([[a, b[:, None]], [numpy.zeros((1, order + 1))]]))
+        next, gain = whole[:order, :order], whole[:order, order]
+    else:
+        before = {"bilinear": h / 2, "backward": 0, "forward": h}[rule]
+        left = one - (h - before) * a
+        next, gain = numpy.linalg.solve(left, one + before * a), numpy.linalg.solve(left, h * b)
+    c = numpy.zeros((order, signal.shape[1]))
+    for row in signal:
+        c = next @ c + gain[:, None] * row
+    return c
+
+
+@pytest.mark.parametrize("measure", WINDOWS)
+@pytest.mark.parametrize("rule", ["bilinear", "backward", "zoh", "forward"])
+@pytest.mark.parametrize("variant, ranks", [("reference", None), ("sable", 3)])
+def test_windows_give_the_coefficients_of_the_golden_matrices(run, tmp_path, measure, rule, variant, ranks):
+    signal = numpy.random.default_rng(6).standard_normal((500, 5)).astype("f4").astype("f8")
+    h = 1 / 300 if measure == "lagt" else 2 / 300
+    rules = ("-s", "order=8", "-s", "window=300", "-s", f"measure={measure}", "-s", f"discretisation={rule}")
+    found = compute(run, tmp_path, "ssm/hippo", write(tmp_path, signal=signal), *rules, variant=variant, ranks=ranks)
+    assert_near(found["coefficients"], stepped(measure, rule, 8, h, signal), 200 if variant == "sable" else 2e-4)
+
+
+@pytest.mark.parametrize("measure", ["legt", "fout"])
+def test_the_last_window_is_reconstructed(run, tmp_path, measure):
+    """One period of a wave that turns through the window, which both bases hold but for the rule's own error."""
+    at = numpy.arange(2000) + 0.5
+    signal = numpy.sin(2 * numpy.pi * at / 1000)[:, None]
+    rules = ("-s", "order=16", "-s", "window=1000", "-s", f"measure={measure}")
+    found = compute(run, tmp_path, "ssm/hippo", write(tmp_path, signal=signal), *rules)["reconstruction"][:, 0]
+    assert numpy.abs(found - numpy.sin(2 * numpy.pi * (numpy.arange(64) + 0.5) / 64)).max() < 0.02
+
+
+def test_an_unstable_forward_rule_is_refused(run):
+    failed_with(run("run", "ssm/hippo", "-c", "T", *ONCE, "-s", "discretisation=forward"), 2, "not stable")
+    rules = ("-s", "discretisation=forward", "-s", "measure=legt", "-s", "window=20")
+    failed_with(run("run", "ssm/hippo", "-c", "T", *ONCE, *rules), 2, "not stable", "order=19")
+
+
+@pytest.mark.parametrize("measure", WINDOWS)
+@pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_every_fault_is_seen_in_every_window(run, measure, fault, ranks):
+    told = run("run", "ssm/hippo", "-c", "T", *ONCE, "-s", f"measure={measure}", "--inject-fault", fault, "-V", "all", ranks=ranks)
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
 
 
 @pytest.mark.parametrize("rule", ["backward", "zoh"])

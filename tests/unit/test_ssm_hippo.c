@@ -11,6 +11,7 @@
 
 #include "input.h"
 #include "sable_hippo.h"
+#include "sable_window.h"
 
 enum { MOST = 64 };
 
@@ -21,18 +22,23 @@ static void the_matrices_are_the_golden_ones(void **state)
     struct sable_error error = {0};
     struct sable_input *input;
     assert_int_equal(sable_input_open(SABLE_TEST_CASES "/ssm/hippo_matrices.h5", &input, &error), 0);
-    for (int64_t order = 4; order <= MOST; order *= order == 16 ? 4 : 2) {
+    static const char *const measures[] = {"legt", "lagt", "fout", "legs"}; /* three as the enum has them */
+    for (int64_t i = 0, order = 4; i < 16; i++, order = i % 4 ? (order == 16 ? 64 : order * 2) : 4) {
+        const char *measure = measures[i / 4];
         char name[32];
         const int64_t from[] = {0, 0}, shape[] = {order, order};
-        snprintf(name, sizeof name, "legs_%d_A", (int)order);
+        snprintf(name, sizeof name, "%s_%d_A", measure, (int)order);
         assert_int_equal(sable_input_read(input, name, SABLE_F64, 2, from, shape, golden_a, &error), 0);
-        snprintf(name, sizeof name, "legs_%d_B", (int)order);
+        snprintf(name, sizeof name, "%s_%d_B", measure, (int)order);
         assert_int_equal(sable_input_read(input, name, SABLE_F64, 1, from, shape, golden_b, &error), 0);
-        sable_legs_matrices(order, a, b);
-        for (int64_t i = 0; i < order * order; i++)
-            assert_true(fabs(a[i] - golden_a[i]) <= 4 * 0x1p-53 * fabs(golden_a[i]));
-        for (int64_t i = 0; i < order; i++)
-            assert_true(fabs(b[i] - golden_b[i]) <= 4 * 0x1p-53 * fabs(golden_b[i]));
+        if (i / 4 == 3)
+            sable_legs_matrices(order, a, b);
+        else
+            sable_window_matrices((enum sable_window_measure)(i / 4), order, a, b);
+        for (int64_t j = 0; j < order * order; j++)
+            assert_true(fabs(a[j] - golden_a[j]) <= 4 * 0x1p-53 * fabs(golden_a[j]));
+        for (int64_t j = 0; j < order; j++)
+            assert_true(fabs(b[j] - golden_b[j]) <= 4 * 0x1p-53 * fabs(golden_b[j]));
     }
     sable_input_close(input);
 }
