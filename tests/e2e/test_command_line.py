@@ -390,6 +390,12 @@ def test_input_arrays_of_a_wrong_kind_are_refused_and_leave_no_file(run, tmp_pat
         failed_with(told, 2, path.name, alone=ranks is None)
         path.unlink()
 
+    takes_one = {
+        (name, field["name"], "scalar")
+        for name, workload in workloads.items()
+        for field in workload["inputs"]
+        if "or one" in field["shape"]
+    }
     # All kinds for each workload, two for each of its arrays: a launch takes a quarter of a second.
     cases = []
     for name, workload in workloads.items():
@@ -397,7 +403,7 @@ def test_input_arrays_of_a_wrong_kind_are_refused_and_leave_no_file(run, tmp_pat
         fields = [field["name"] for field in workload["inputs"]]
         cases += [(name, field, next(turn)) for _ in range(max(2, math.ceil(len(kinds) / max(1, len(fields))))) for field in fields]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda case: refused(*case), sorted(set(cases))))
+        list(pool.map(lambda case: refused(*case), sorted(set(cases) - takes_one)))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -242,7 +242,7 @@ def test_the_experiment_counts_what_is_found(sable, tmp_path):
 
     script = SOURCE / "scripts/experiments/compare-errors"
     done = subprocess.run(
-        [sys.executable, script, "--binary", sable.binary, "--pairs", "2", "--window", "2", "--reps", "25", "--slowdown", "100", "--folder", tmp_path],
+        [sys.executable, script, "--binary", sable.binary, "--pairs", "2", "--window", "2", "--reps", "25", "--slowdown", "400", "--folder", tmp_path],
         env=sable.environment(), capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done
     rows = [line for line in done.stdout.splitlines() if "null/sleep" in line]
