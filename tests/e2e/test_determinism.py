@@ -28,7 +28,7 @@ def bits_of(sable, folder, names, variants, ranks, threads, env=None):
         threads=threads,
         cwd=folder,
         env=env,
-        timeout=300,
+        timeout=900,
     )
     assert told.code == 0, told
     bits = {}

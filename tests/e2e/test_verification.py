@@ -38,7 +38,7 @@ def test_every_workload_knows_faults(workloads):
 
 @pytest.mark.parametrize("ranks", LAYOUTS)
 def test_without_a_fault_every_answer_passes(run, workloads, ranks):
-    told = run("run", *workloads, *ONCE, "-c", "T", "-V", "all", "--json", ranks=ranks, timeout=300)
+    told = run("run", *workloads, *ONCE, "-c", "T", "-V", "all", "--json", ranks=ranks, timeout=900)
     assert told.code == 0, told
     expected = {(name, variant) for name, workload in workloads.items() for variant in workload["variants"]}
     assert verdicts(told) == dict.fromkeys(expected, "PASS")
