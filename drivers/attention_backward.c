@@ -10,27 +10,11 @@
 #include "attention_share.h"
 #include "sable_array.h"
 
-#define PARAM(field) offsetof(struct attention_params, field)
-static const char *const models[] = {"gpt2", "llama3_8b", "kimi_vl", "moonvit", NULL};
-static const char *const masks[] = {"full", "causal", NULL};
 static const char *const strategies[] = {"heads", "pipeline", NULL};
 static const struct sable_param parameters[] = {
-    {"model", SABLE_CHOICE, PARAM(model), "", 0, 0, 0, 0, models, "gpt2",
-     "heads and head sizes of: 12 x 64; 32:8 x 128; 16 x 192/128; 16 x 72"},
-    {"mask", SABLE_CHOICE, PARAM(causal), "", 0, 0, 0, 0, masks, "causal",
-     "causal: query r sees keys up to r + keys - queries"},
-    {"batch", SABLE_INT, PARAM(batch), "", 1, 1e9, 0, 0, NULL, "1", "independent sequences"},
-    {"heads", SABLE_INT, PARAM(heads), "", 0, 1e6, 0, 0, NULL, "0", "query heads; 0: of the model"},
-    {"kv_heads", SABLE_INT, PARAM(kv_heads), "", 0, 1e6, 0, 0, NULL, "0",
-     "key heads, a divisor of heads; 0: as many as `heads`, or of the model"},
-    {"queries", SABLE_INT, PARAM(queries), "tokens", 1, 1e9, 0, 0, NULL, "1024", "length of the sequence of queries"},
-    {"keys", SABLE_INT, PARAM(keys), "tokens", 0, 1e9, 0, 0, NULL, "0", "length of the keys; 0: as many as queries"},
-    {"dim", SABLE_INT, PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"},
-    {"dim_v", SABLE_INT, PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0", "head size of v; 0: `dim`, or of the model"},
-    {"scale", SABLE_REAL, PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"},
-    {"leaf", SABLE_INT, PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "512",
-     "keys of a task: dk and dv of so many stay in a core's cache; it defines the bits, and is the pipeline's unit"},
-    {"strategy", SABLE_CHOICE, PARAM(strategy), "", 0, 0, 0, 0, strategies, "heads", "how ranks share the work"},
+    ATTENTION_PARAMETERS(
+        strategies,
+        "keys of a task: dk and dv of so many stay in a core's cache; it defines the bits, and is the pipeline's unit"),
     {0},
 };
 static const struct sable_class classes[] = {{"T", "batch=2 heads=6 kv_heads=3 queries=77 keys=131 dim=20 leaf=16"},

@@ -13,6 +13,8 @@
 
 enum { PURPOSE_ATTENTION = 40 }; /* + tensor */
 
+const char *const attention_models[] = {"gpt2", "llama3_8b", "kimi_vl", "moonvit", NULL};
+const char *const attention_masks[] = {"full", "causal", NULL};
 static const struct {
     int64_t heads, kv_heads, dim, dim_v;
 } models[] = {{12, 12, 64, 64}, {32, 8, 128, 128}, {16, 16, 192, 128}, {16, 16, 72, 72}};

@@ -1,5 +1,6 @@
 /* One rank's part of an attention: the shape, who holds which queries and keys, inputs drawn or read, and the ways in
- * which ranks share the work. The workload itself is in attention_prefill.c. */
+ * which ranks share the work. The workloads are in attention_prefill.c and
+ * attention_backward.c. */
 #ifndef ATTENTION_RANK_H
 #define ATTENTION_RANK_H
 
@@ -23,6 +24,29 @@ struct attention_params {
     double scale;
     int model, causal, strategy;
 };
+
+extern const char *const attention_models[], *const attention_masks[];
+
+/* What every workload of this layer can be told: rows of its table of parameters. `leaf_help`: what a leaf is to it. */
+#define ATTENTION_PARAM(field) offsetof(struct attention_params, field)
+/* clang-format off */
+#define ATTENTION_PARAMETERS(strategy_names, leaf_help) \
+    {"model", SABLE_CHOICE, ATTENTION_PARAM(model), "", 0, 0, 0, 0, attention_models, "gpt2", \
+     "heads and head sizes of: 12 x 64; 32:8 x 128; 16 x 192/128; 16 x 72"}, \
+    {"mask", SABLE_CHOICE, ATTENTION_PARAM(causal), "", 0, 0, 0, 0, attention_masks, "causal", \
+     "causal: query r sees keys up to r + keys - queries"}, \
+    {"batch", SABLE_INT, ATTENTION_PARAM(batch), "", 1, 1e9, 0, 0, NULL, "1", "independent sequences"}, \
+    {"heads", SABLE_INT, ATTENTION_PARAM(heads), "", 0, 1e6, 0, 0, NULL, "0", "query heads; 0: of the model"}, \
+    {"kv_heads", SABLE_INT, ATTENTION_PARAM(kv_heads), "", 0, 1e6, 0, 0, NULL, "0", \
+     "key heads, a divisor of heads; 0: as many as `heads`, or of the model"}, \
+    {"queries", SABLE_INT, ATTENTION_PARAM(queries), "tokens", 1, 1e9, 0, 0, NULL, "1024", "length of the sequence of queries"}, \
+    {"keys", SABLE_INT, ATTENTION_PARAM(keys), "tokens", 0, 1e9, 0, 0, NULL, "0", "length of the keys; 0: as many as queries"}, \
+    {"dim", SABLE_INT, ATTENTION_PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"}, \
+    {"dim_v", SABLE_INT, ATTENTION_PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0", "head size of v; 0: `dim`, or of the model"}, \
+    {"scale", SABLE_REAL, ATTENTION_PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"}, \
+    {"leaf", SABLE_INT, ATTENTION_PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "512", leaf_help}, \
+    {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, strategy_names, "heads", "how ranks share the work"}
+/* clang-format on */
 
 /* Keys of a rank: up to two segments, each of whole leaves. */
 struct attention_keys {
