@@ -3,141 +3,65 @@
 #include <string.h>
 
 #include "input.h"
+#include "rollouts_map.h"
 #include "sable_array.h"
-#include "sable_gridworld.h"
-#include "sea_chart.h"
 
 const char *const rollouts_environment_names[] = {"gridworld",   "random_walk", "sea",       "book", "frozenlake4",
                                                   "frozenlake8", "cliff",       "blackjack", NULL};
 
-/* ---- Maps: cells that a move leads to, ahead or to its sides ---- */
+/* ---- Models of maps: a move goes ahead or to its sides ---- */
 
-enum { NORTH, EAST, SOUTH, WEST, DIRECTIONS, STAY = DIRECTIONS };
-enum { SLIPS = 3 };                /* ahead, to the left, to the right */
-enum { CLIFF = SABLE_CELL_KINDS }; /* a kind: back to where episodes start, for r_hole */
+enum { SLIPS = 3 }; /* ahead, to the left, to the right */
 enum { CLIFF_ROWS = 4, CLIFF_COLUMNS = 12, CLIFF_START = 36 };
 
-struct map {
-    int64_t height, width, actions;
-    uint8_t *kind; /* [height·width] enum sable_gridworld_kind, or CLIFF */
-    struct sable_gridworld_model rewards;
+/* A map and what can be done on it. */
+struct ground {
+    struct rollouts_map map;
+    int64_t actions;
     double slip;
-    bool wraps;      /* the westernmost column is east of the easternmost */
-    int64_t restart; /* the only start, or −1: all cells are */
 };
 
-static int64_t neighbour(const struct map *map, int64_t cell, int direction)
+static int map_model(const struct ground *ground, struct rollouts_model *m, struct sable_error *error)
 {
-    static const int down[] = {-1, 0, 1, 0, 0}, right[] = {0, 1, 0, -1, 0};
-    int64_t r = cell / map->width + down[direction], c = cell % map->width + right[direction];
-    if (map->wraps)
-        c = (c + map->width) % map->width;
-    bool inside = r >= 0 && r < map->height && c >= 0 && c < map->width;
-    return inside ? r * map->width + c : -1;
-}
-
-static void put_move(const struct map *map, int64_t cell, int direction, double chance, int64_t k,
-                     struct rollouts_model *m)
-{
-    int64_t to = neighbour(map, cell, direction);
-    uint8_t kind = to < 0 ? (uint8_t)SABLE_CELL_OBSTACLE : map->kind[to];
-    m->chance[k] = chance;
-    if (kind == SABLE_CELL_OBSTACLE) {
-        m->next[k] = cell;
-        m->reward[k] = map->rewards.boundary;
-    } else if (kind == CLIFF) {
-        m->next[k] = map->restart;
-        m->reward[k] = map->rewards.hole;
-    } else {
-        m->next[k] = kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE ? -1 : to;
-        m->reward[k] = sable_gridworld_reward(&map->rewards, (enum sable_gridworld_kind)kind);
-    }
-}
-
-static bool is_over(uint8_t kind)
-{
-    return kind == SABLE_CELL_OBSTACLE || kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE || kind == CLIFF;
-}
-
-static int map_model(const struct map *map, struct rollouts_model *m, struct sable_error *error)
-{
-    const double chance[SLIPS] = {1 - map->slip, map->slip / 2, map->slip / 2};
-    static const int turn[SLIPS] = {0, DIRECTIONS - 1, 1};
+    const struct rollouts_map *map = &ground->map;
+    const double chance[SLIPS] = {1 - ground->slip, ground->slip / 2, ground->slip / 2};
+    static const int turn[SLIPS] = {0, ROLLOUTS_DIRECTIONS - 1, 1};
     m->states = map->height * map->width;
-    m->actions = map->actions;
+    m->actions = ground->actions;
     m->transitions = m->states * m->actions * SLIPS;
     if (rollouts_model_allocate(m, error))
         return error->code;
     int64_t k = 0;
     for (int64_t s = 0; s < m->states; s++) {
-        m->ended[s] = is_over(map->kind[s]);
+        m->ended[s] = rollouts_map_is_over(map->kind[s]);
         m->start[s] = !m->ended[s] && (map->restart < 0 || s == map->restart);
         for (int a = 0; a < (int)m->actions; a++) {
+            const bool stays = a == ROLLOUTS_STAY;
             m->indptr[s * m->actions + a] = k;
             m->policy[s * m->actions + a] = 1 / (double)m->actions;
-            for (int o = 0; o < SLIPS; o++)
-                if (o == 0 || (map->slip > 0 && a != STAY))
-                    put_move(map, s, a == STAY ? STAY : (a + turn[o]) % DIRECTIONS, a == STAY ? 1 : chance[o], k++, m);
+            for (int o = 0; o < SLIPS && (o == 0 || (ground->slip > 0 && !stays)); o++, k++) {
+                const int direction = stays ? a : (a + turn[o]) % ROLLOUTS_DIRECTIONS;
+                const struct sable_rollouts_outcome move = rollouts_map_move(map, s, direction);
+                m->next[k] = move.next;
+                m->reward[k] = move.reward;
+                m->chance[k] = stays ? 1 : chance[o];
+            }
         }
     }
     m->indptr[m->states * m->actions] = m->transitions = k;
     return rollouts_model_finish(m, error);
 }
 
-static void drawn_map(struct map *map, uint64_t seed)
-{
-    static const struct sable_gridworld_densities share = {0.1, 0.1, 0.01, 0.01, 0};
-    for (int64_t s = 0; s < map->height * map->width; s++)
-        map->kind[s] = (uint8_t)sable_gridworld_draw(seed, &share, (uint64_t)s);
-    map->rewards = (struct sable_gridworld_model){.boundary = -1, .forbidden = -1, .target = 1, .hole = -1};
-}
-
 /* One letter a cell. */
-static void letters_map(struct map *map, const char *cells)
+static void letters_map(struct rollouts_map *map, const char *cells)
 {
     for (int64_t s = 0; s < map->height * map->width; s++)
         map->kind[s] = cells[s] == 'H'   ? (uint8_t)SABLE_CELL_HOLE
                        : cells[s] == 'G' ? (uint8_t)SABLE_CELL_GOAL
                        : cells[s] == 'X' ? (uint8_t)SABLE_CELL_FORBIDDEN
                        : cells[s] == 'T' ? (uint8_t)SABLE_CELL_TARGET
-                       : cells[s] == 'C' ? (uint8_t)CLIFF
+                       : cells[s] == 'C' ? (uint8_t)ROLLOUTS_CLIFF
                                          : (uint8_t)SABLE_CELL_FREE;
-}
-
-/* ---- The sea: every cell of water, the goal at Rotterdam ---- */
-
-enum { CHART_ROWS = 720, CHART_COLUMNS = 1440 }; /* of data/sea.h5 */
-
-/* The least divisor of the chart's rows that leaves at most n of them. */
-static int64_t coarsening(int64_t n)
-{
-    int64_t merge = (CHART_ROWS - 1) / n + 1;
-    while (CHART_ROWS % merge != 0)
-        merge++;
-    return merge;
-}
-
-static int sea_map(struct map *map, int64_t merge, struct sable_error *error)
-{
-    const struct sable_chart_options options = {merge, 1, 75, true};
-    const struct sable_point rotterdam = {51.9, 4.0};
-    struct sable_chart chart;
-    struct sable_block block;
-    int64_t row, column;
-    if (!sable_chart_open(NULL, &options, &chart, error)) {
-        sable_block_of(chart.grid.rows, chart.grid.columns, true, (struct sable_layout){0, 1, 1}, &block);
-        if (!sable_chart_read(&chart, &block, map->kind, error) &&
-            !sable_chart_nearest(&chart, &block, map->kind, MPI_COMM_SELF, rotterdam, 1000, &row, &column, error)) {
-            for (int64_t s = 0; s < map->height * map->width; s++)
-                map->kind[s] =
-                    map->kind[s] == SABLE_CHART_SEA ? (uint8_t)SABLE_CELL_FREE : (uint8_t)SABLE_CELL_OBSTACLE;
-            map->kind[row * map->width + column] = SABLE_CELL_GOAL;
-        }
-    }
-    sable_chart_close(&chart);
-    map->rewards = (struct sable_gridworld_model){.boundary = -1, .target = 1};
-    map->wraps = true;
-    return error->code;
 }
 
 /* ---- Which map ---- */
@@ -147,51 +71,55 @@ static const char lake8[] = "FFFFFFFFFFFFFFFFFFFHFFFFFFFFFHFFFFFHFFFFFHHFFFHFFHF
 static const char book[] = "FFFFFFXXFFFFXFFFXTXFFXFFF";
 static const char cliff[] = "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFCCCCCCCCCCG";
 
-static void map_shape(const struct rollouts_environment *e, struct map *map)
+static void ground_shape(const struct rollouts_environment *e, struct ground *ground)
 {
-    *map = (struct map){.height = e->n, .width = e->n, .actions = DIRECTIONS, .slip = e->slip, .restart = -1};
+    struct rollouts_map *map = &ground->map;
+    *ground = (struct ground){
+        .map = {.height = e->n, .width = e->n, .restart = -1}, .actions = ROLLOUTS_DIRECTIONS, .slip = e->slip};
     if (e->env == ENV_SEA)
-        map->height = CHART_ROWS / coarsening(e->n), map->width = CHART_COLUMNS / coarsening(e->n);
+        rollouts_map_sea_shape(map, e->n);
     else if (e->env == ENV_BOOK)
-        map->height = map->width = 5, map->actions = DIRECTIONS + 1, map->slip = 0;
+        map->height = map->width = 5, ground->actions = ROLLOUTS_DIRECTIONS + 1, ground->slip = 0;
     else if (e->env == ENV_FROZENLAKE4 || e->env == ENV_FROZENLAKE8)
-        map->height = map->width = e->env == ENV_FROZENLAKE4 ? 4 : 8, map->slip = 2.0 / 3, map->restart = 0;
+        map->height = map->width = e->env == ENV_FROZENLAKE4 ? 4 : 8, ground->slip = 2.0 / 3, map->restart = 0;
     else if (e->env == ENV_CLIFF)
-        map->height = CLIFF_ROWS, map->width = CLIFF_COLUMNS, map->slip = 0, map->restart = CLIFF_START;
+        map->height = CLIFF_ROWS, map->width = CLIFF_COLUMNS, ground->slip = 0, map->restart = CLIFF_START;
 }
 
 static int make_map(const struct rollouts_environment *e, struct sable_context *context, struct rollouts_model *m,
                     struct sable_error *error)
 {
-    struct map map;
-    map_shape(e, &map);
-    map.kind = sable_array(map.height, map.width, 1);
-    if (!map.kind)
+    static const struct sable_gridworld_densities share = {0.1, 0.1, 0.01, 0.01, 0};
+    struct ground ground;
+    struct rollouts_map *map = &ground.map;
+    ground_shape(e, &ground);
+    map->kind = sable_array(map->height, map->width, 1);
+    if (!map->kind)
         return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for a map of %lld x %lld cells",
-                          (long long)map.height, (long long)map.width);
+                          (long long)map->height, (long long)map->width);
+    map->rewards = (struct sable_gridworld_model){.boundary = -1, .forbidden = -1, .target = 1, .hole = -1};
     switch (e->env) {
     case ENV_SEA:
-        sea_map(&map, coarsening(e->n), error);
+        rollouts_map_sea(map, error);
         break;
     case ENV_BOOK:
-        letters_map(&map, book);
-        map.rewards = (struct sable_gridworld_model){.boundary = -1, .forbidden = -1, .target = 1};
+        letters_map(map, book);
         break;
     case ENV_FROZENLAKE4:
     case ENV_FROZENLAKE8:
-        letters_map(&map, e->env == ENV_FROZENLAKE4 ? lake4 : lake8);
-        map.rewards = (struct sable_gridworld_model){.target = 1};
+        letters_map(map, e->env == ENV_FROZENLAKE4 ? lake4 : lake8);
+        map->rewards = (struct sable_gridworld_model){.target = 1};
         break;
     case ENV_CLIFF:
-        letters_map(&map, cliff);
-        map.rewards = (struct sable_gridworld_model){.boundary = -1, .other = -1, .target = -1, .hole = -100};
+        letters_map(map, cliff);
+        map->rewards = (struct sable_gridworld_model){.boundary = -1, .other = -1, .target = -1, .hole = -100};
         break;
     default:
-        drawn_map(&map, context->seed);
+        rollouts_map_draw(map, context->seed, &share);
     }
     if (!error->code)
-        map_model(&map, m, error);
-    sable_array_free(map.kind);
+        map_model(&ground, m, error);
+    sable_array_free(map->kind);
     return error->code;
 }
 
@@ -328,10 +256,10 @@ struct rollouts_environment_size rollouts_environment_size(const struct rollouts
         return (struct rollouts_environment_size){e->n, 1, 2 * e->n, 2};
     if (e->env == ENV_BLACKJACK)
         return (struct rollouts_environment_size){BLACKJACK_STATES, 2, BLACKJACK_STATES * (3 + CARDS), CARDS};
-    struct map map;
-    map_shape(e, &map);
-    int64_t states = map.height * map.width, outcomes = map.slip > 0 ? SLIPS : 1;
-    return (struct rollouts_environment_size){states, map.actions, states * map.actions * outcomes, outcomes};
+    struct ground ground;
+    ground_shape(e, &ground);
+    int64_t states = ground.map.height * ground.map.width, outcomes = ground.slip > 0 ? SLIPS : 1;
+    return (struct rollouts_environment_size){states, ground.actions, states * ground.actions * outcomes, outcomes};
 }
 
 int rollouts_environment_check(const struct rollouts_environment *e, struct sable_error *error)
@@ -339,9 +267,9 @@ int rollouts_environment_check(const struct rollouts_environment *e, struct sabl
     if (e->env == ENV_GRIDWORLD && e->n > 4096)
         return sable_fail(error, SABLE_BAD_INPUT, "n=%lld: a gridworld has at most 4096 x 4096 cells here",
                           (long long)e->n);
-    if (e->env == ENV_SEA && (e->n < 2 || e->n > CHART_ROWS))
+    if (e->env == ENV_SEA && (e->n < 2 || e->n > ROLLOUTS_SEA_ROWS))
         return sable_fail(error, SABLE_BAD_INPUT, "n=%lld: the sea chart has 2 to %d rows here", (long long)e->n,
-                          CHART_ROWS);
+                          ROLLOUTS_SEA_ROWS);
     return SABLE_OK;
 }
 

@@ -4,28 +4,33 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "rollouts_map.h"
 #include "rollouts_share.h"
 #include "sable_array.h"
-#include "sable_gridworld.h"
 
 struct steps_params {
     int64_t n, episodes, horizon;
-    int env, policy;
+    int map, env, policy;
     double gamma, slip;
     struct sable_gridworld_densities share;
-    double boundary, forbidden, target, hole, other;
+    struct sable_gridworld_model rewards;
 };
+enum { MAP_DRAWN, MAP_SEA };
 enum { ENV_GRID, ENV_ALIAS };
 
 #define PARAM(field) offsetof(struct steps_params, field)
+static const char *const maps[] = {"drawn", "sea", NULL};
 static const char *const environments[] = {"grid", "alias", NULL};
 static const char *const policies[] = {"eastward", "uniform", NULL};
 static const struct sable_param parameters[] = {
-    {"n", SABLE_INT, PARAM(n), "cells", 1, 46340, 0, 0, NULL, "64", "rows and columns of the map"},
+    {"n", SABLE_INT, PARAM(n), "cells", 1, 46340, 0, 0, NULL, "64",
+     "rows and columns of the map; of the sea chart at most so many rows"},
     {"episodes", SABLE_INT, PARAM(episodes), "", ROLLOUTS_LEAST_EPISODES, 1e15, 0, 0, NULL, "1000000",
      "episodes of a repetition"},
     {"horizon", SABLE_INT, PARAM(horizon), "steps", 4, 1048576, 0, 0, NULL, "256",
      "an episode is cut after so many: a multiple of 4"},
+    {"map", SABLE_CHOICE, PARAM(map), "", 0, 0, 0, 0, maps, "drawn",
+     "cells drawn by their shares, or the sea chart round the Earth: land blocks, Rotterdam is the goal"},
     {"env", SABLE_CHOICE, PARAM(env), "", 0, 0, 0, 0, environments, "grid",
      "storage of the map: 4 bytes a cell, or the alias rows of any model, 128 bytes a cell"},
     {"policy", SABLE_CHOICE, PARAM(policy), "", 0, 0, 0, 0, policies, "eastward",
@@ -39,12 +44,14 @@ static const struct sable_param parameters[] = {
     {"holes", SABLE_REAL, PARAM(share.holes), "", 0, 1, 0, 0, NULL, "0.01", "share of cells that end it with r_hole"},
     {"targets", SABLE_REAL, PARAM(share.targets), "", 0, 1, 0, 0, NULL, "0.001",
      "share of cells paying r_target again and again"},
-    {"r_boundary", SABLE_REAL, PARAM(boundary), "", -1000, 1000, 0, 0, NULL, "-1", "reward for running into something"},
-    {"r_forbidden", SABLE_REAL, PARAM(forbidden), "", -1000, 1000, 0, 0, NULL, "-1",
+    {"r_boundary", SABLE_REAL, PARAM(rewards.boundary), "", -1000, 1000, 0, 0, NULL, "-1",
+     "reward for running into something"},
+    {"r_forbidden", SABLE_REAL, PARAM(rewards.forbidden), "", -1000, 1000, 0, 0, NULL, "-1",
      "reward for entering a forbidden cell"},
-    {"r_target", SABLE_REAL, PARAM(target), "", -1000, 1000, 0, 0, NULL, "1", "reward for entering a target or goal"},
-    {"r_hole", SABLE_REAL, PARAM(hole), "", -1000, 1000, 0, 0, NULL, "-1", "reward for falling into a hole"},
-    {"r_other", SABLE_REAL, PARAM(other), "", -1000, 1000, 0, 0, NULL, "0", "reward for any other step"},
+    {"r_target", SABLE_REAL, PARAM(rewards.target), "", -1000, 1000, 0, 0, NULL, "1",
+     "reward for entering a target or goal"},
+    {"r_hole", SABLE_REAL, PARAM(rewards.hole), "", -1000, 1000, 0, 0, NULL, "-1", "reward for falling into a hole"},
+    {"r_other", SABLE_REAL, PARAM(rewards.other), "", -1000, 1000, 0, 0, NULL, "0", "reward for any other step"},
     {0},
 };
 
@@ -73,7 +80,7 @@ static const struct sable_field outputs[] = {
 struct steps_state {
     struct steps_params params;
     struct sable_rollouts_share share;
-    uint8_t *kind; /* [n·n] enum sable_gridworld_kind */
+    struct rollouts_map map;
     struct sable_rollouts_grid grid;
     struct sable_rollouts_rows rows; /* env=alias */
     struct sable_rollouts_chunk *chunk;
@@ -90,6 +97,9 @@ static int check(const void *params, struct sable_layout layout, struct sable_er
         return sable_fail(
             error, SABLE_BAD_INPUT,
             "obstacles + forbidden + goals + holes + targets = %g: the shares of cells add up to at most 1", share);
+    if (p->map == MAP_SEA && (p->n < 2 || p->n > ROLLOUTS_SEA_ROWS))
+        return sable_fail(error, SABLE_BAD_INPUT, "n=%lld: the sea chart has 2 to %d rows here", (long long)p->n,
+                          ROLLOUTS_SEA_ROWS);
     if (p->horizon % 4 != 0)
         return sable_fail(error, SABLE_BAD_INPUT, "horizon=%lld is not a multiple of 4", (long long)p->horizon);
     if (p->env == ENV_ALIAS && p->n > 8191)
@@ -97,11 +107,20 @@ static int check(const void *params, struct sable_layout layout, struct sable_er
     return SABLE_OK;
 }
 
+static struct rollouts_map shape(const struct steps_params *p)
+{
+    struct rollouts_map map = {.height = p->n, .width = p->n, .rewards = p->rewards, .restart = -1};
+    if (p->map == MAP_SEA)
+        rollouts_map_sea_shape(&map, p->n);
+    return map;
+}
+
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     const struct steps_params *p = params;
     const struct steps_state *s = state;
-    const double cells = (double)p->n * (double)p->n;
+    const struct rollouts_map map = shape(p);
+    const double cells = (double)map.height * (double)map.width;
     const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
     double steps = 0;
     for (int64_t i = 0; s && i < s->share.count; i++)
@@ -122,7 +141,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 static void free_state(void *state)
 {
     struct steps_state *s = state;
-    sable_array_free(s->kind);
+    sable_array_free(s->map.kind);
     sable_rollouts_grid_free(&s->grid);
     sable_rollouts_rows_free(&s->rows);
     sable_array_free(s->chunk);
@@ -131,7 +150,7 @@ static void free_state(void *state)
 
 /* ---- The model as probabilities: for alias rows, and for what must come out ---- */
 
-enum { DIRECTIONS = 4 };
+enum { DIRECTIONS = ROLLOUTS_DIRECTIONS };
 
 /* Chance of going in each direction, slips included. */
 static void directions(const struct steps_params *p, double chance[DIRECTIONS])
@@ -147,36 +166,27 @@ static void directions(const struct steps_params *p, double chance[DIRECTIONS])
 static int64_t outcomes_of(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
 {
     const struct steps_state *s = model;
-    const struct steps_params *p = &s->params;
-    static const int down[DIRECTIONS] = {-1, 0, 1, 0}, right[DIRECTIONS] = {0, 1, 0, -1};
-    const struct sable_gridworld_model rewards = {
-        .boundary = p->boundary, .forbidden = p->forbidden, .target = p->target, .hole = p->hole, .other = p->other};
-    uint8_t own = s->kind[state];
     double chance[DIRECTIONS];
-    if (own == SABLE_CELL_OBSTACLE || own == SABLE_CELL_GOAL || own == SABLE_CELL_HOLE)
+    if (rollouts_map_is_over(s->map.kind[state]))
         return 0;
-    directions(p, chance);
+    directions(&s->params, chance);
     for (int d = 0; d < DIRECTIONS; d++) {
-        int64_t r = state / p->n + down[d], c = state % p->n + right[d], to = r * p->n + c;
-        bool inside = r >= 0 && r < p->n && c >= 0 && c < p->n;
-        uint8_t kind = inside ? s->kind[to] : (uint8_t)SABLE_CELL_OBSTACLE;
-        outcome[d] = (struct sable_rollouts_outcome){
-            chance[d], sable_gridworld_reward(&rewards, (enum sable_gridworld_kind)kind), to};
-        if (kind == SABLE_CELL_OBSTACLE) {
-            outcome[d].reward = p->boundary;
-            outcome[d].next = state;
-        } else if (kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE) {
-            outcome[d].next = -1;
-        }
+        outcome[d] = rollouts_map_move(&s->map, state, d);
+        outcome[d].probability = chance[d];
     }
     return DIRECTIONS;
+}
+
+static int64_t cells_of(const struct steps_state *s)
+{
+    return s->map.height * s->map.width;
 }
 
 /* ---- Setup and run ---- */
 
 static bool make_rows(struct steps_state *s)
 {
-    int64_t cells = s->params.n * s->params.n;
+    int64_t cells = cells_of(s);
     double *start = sable_array(cells, 1, sizeof *start);
     if (!start)
         return false;
@@ -190,27 +200,36 @@ static bool make_rows(struct steps_state *s)
     return made;
 }
 
-static bool make_map(struct steps_state *s, uint64_t seed)
+static int make_map(struct steps_state *s, uint64_t seed, struct sable_error *error)
+{
+    const struct steps_params *p = &s->params;
+    s->map = shape(p);
+    s->map.kind = sable_array(s->map.height, s->map.width, 1);
+    if (!s->map.kind)
+        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for a map of %lld x %lld cells",
+                          (long long)s->map.height, (long long)s->map.width);
+    if (p->map == MAP_SEA)
+        return rollouts_map_sea(&s->map, error);
+    rollouts_map_draw(&s->map, seed, &p->share);
+    return SABLE_OK;
+}
+
+static bool make_grid(struct steps_state *s)
 {
     const struct steps_params *p = &s->params;
     const struct sable_rollouts_grid_rules rules = {
         .slip = p->slip,
         .gamma = p->gamma,
-        .boundary = p->boundary,
-        .forbidden = p->forbidden,
-        .target = p->target,
-        .hole = p->hole,
-        .other = p->other,
+        .boundary = p->rewards.boundary,
+        .forbidden = p->rewards.forbidden,
+        .target = p->rewards.target,
+        .hole = p->rewards.hole,
+        .other = p->rewards.other,
         .policy = p->policy == 0 ? sable_rollouts_policy(3, 7, 4, 2) : sable_rollouts_policy(4, 4, 4, 4),
         .horizon = (uint32_t)p->horizon,
+        .wraps = s->map.wraps,
     };
-    s->kind = sable_array(p->n, p->n, 1);
-    if (!s->kind)
-        return false;
-#pragma omp parallel for schedule(static)
-    for (int64_t c = 0; c < p->n * p->n; c++)
-        s->kind[c] = (uint8_t)sable_gridworld_draw(seed, &p->share, (uint64_t)c);
-    return sable_rollouts_grid_make(s->kind, p->n, p->n, &rules, &s->grid);
+    return sable_rollouts_grid_make(s->map.kind, s->map.height, s->map.width, &rules, &s->grid);
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
@@ -222,15 +241,17 @@ static int setup(const void *params, struct sable_context *context, void **state
     s->params = *(const struct steps_params *)params;
     s->share = rollouts_share(context->layout, context->seed, s->params.episodes);
     s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
-    if (!s->chunk || !make_map(s, context->seed))
-        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for a map of %lld x %lld cells",
-                          (long long)s->params.n, (long long)s->params.n);
+    if (make_map(s, context->seed, error))
+        return error->code;
+    if (!s->chunk || !make_grid(s))
+        return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for a grid of %lld cells",
+                          (long long)cells_of(s));
     if (s->grid.starts == 0)
         return sable_fail(error, SABLE_BAD_INPUT,
                           "the map has no cell to start from: lower obstacles, goals or holes, or raise n");
     if (s->params.env == ENV_ALIAS && !make_rows(s))
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for alias rows of %lld cells",
-                          (long long)(s->params.n * s->params.n));
+                          (long long)cells_of(s));
     return SABLE_OK;
 }
 
@@ -336,8 +357,7 @@ static int verify(void *state, struct sable_context *context, struct sable_check
         counts[1] = (int64_t)((uint64_t)counts[1] + s->chunk[i].sum);
         counts[2] += s->chunk[i].steps;
     }
-    if (!sable_rollouts_expect(s, outcomes_of, s->params.n * s->params.n, DIRECTIONS, s->params.gamma,
-                               s->params.horizon, &expected))
+    if (!sable_rollouts_expect(s, outcomes_of, cells_of(s), DIRECTIONS, s->params.gamma, s->params.horizon, &expected))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for the exact values");
     double mean = 0, variance = 0, length = 0, length_variance = 0;
     if (!error->code) {

@@ -1,4 +1,4 @@
-/* Means of i.i.d. samples: merging, the textbook's block, stochastic approximation. See sable_mean.h. */
+/* Means of i.i.d. samples: merging, and the textbook's block. See sable_mean.h. */
 #include "mean_isa.h"
 
 #include <math.h>
@@ -25,7 +25,7 @@ struct sable_mean sable_mean_tree(struct sable_mean *list, int64_t count)
     return list[0];
 }
 
-static int32_t sample(uint64_t seed, int64_t index)
+int32_t sable_mean_sample(uint64_t seed, int64_t index)
 {
     uint32_t word = sable_random(seed, SABLE_MEAN_PURPOSE, (uint64_t)index / 4, 0).word[index % 4];
     return 1 + (int32_t)((uint64_t)word * SABLE_MEAN_VALUES >> 32);
@@ -37,7 +37,7 @@ struct sable_mean sable_mean_block_reference(uint64_t seed, int64_t drawn_at, in
     struct sable_mean lane[SABLE_MEAN_LANES] = {{0}};
     for (int64_t i = 0; i < count; i++) {
         struct sable_mean *own = &lane[i % SABLE_MEAN_LANES];
-        int32_t x = sample(seed, drawn_at + i);
+        int32_t x = sable_mean_sample(seed, drawn_at + i);
         double off = x - own->mean;
         own->count++;
         own->sum += x;
@@ -56,12 +56,4 @@ struct sable_mean sable_mean_block_reference(uint64_t seed, int64_t drawn_at, in
 sable_mean_block_function *sable_mean_block(void)
 {
     return SABLE_ISA_PICK(mean_block);
-}
-
-double sable_mean_approximate(uint64_t seed, int64_t replicate, int64_t steps, double alpha, double start)
-{
-    double w = start;
-    for (int64_t k = 0; k < steps; k++)
-        w = fma(alpha > 0 ? alpha : 1.0 / (double)(k + 1), sample(seed, replicate * steps + k) - w, w);
-    return w;
 }

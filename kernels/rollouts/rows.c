@@ -30,7 +30,7 @@ static uint32_t arrival(uint8_t kind)
     }
 }
 
-static uint32_t row_of(const uint8_t *kind, int64_t height, int64_t width, int64_t r, int64_t c)
+static uint32_t row_of(const uint8_t *kind, int64_t height, int64_t width, bool wraps, int64_t r, int64_t c)
 {
     static const int down[DIRECTIONS] = {-1, 0, 1, 0}, right[DIRECTIONS] = {0, 1, 0, -1};
     const uint32_t ended = PAID_NOTHING | SABLE_ARRIVAL_ENDS | SABLE_ARRIVAL_AFTER_END;
@@ -40,8 +40,12 @@ static uint32_t row_of(const uint8_t *kind, int64_t height, int64_t width, int64
     uint32_t row = 0;
     for (int d = 0; d < DIRECTIONS; d++) {
         int64_t i = r + down[d], j = c + right[d];
+        bool over = wraps && (j < 0 || j >= width);
+        j = over ? width - 1 - c : j;
         bool inside = i >= 0 && i < height && j >= 0 && j < width;
-        row |= arrival(inside ? kind[i * width + j] : (uint8_t)SABLE_CELL_OBSTACLE) << (8 * d);
+        uint32_t now = arrival(inside ? kind[i * width + j] : (uint8_t)SABLE_CELL_OBSTACLE);
+        now |= over && (now & SABLE_ARRIVAL_MOVES) ? SABLE_ARRIVAL_WRAPS : 0;
+        row |= now << (8 * d);
     }
     return row;
 }
@@ -63,6 +67,7 @@ bool sable_rollouts_grid_make(const uint8_t *kind, int64_t height, int64_t width
     *grid = (struct sable_rollouts_grid){
         .height = height,
         .width = width,
+        .wraps = rules->wraps,
         .row = sable_array(height, width, sizeof *grid->row),
         .reward = {[PAID_OTHER] = rules->other,
                    [PAID_FORBIDDEN] = rules->forbidden,
@@ -81,7 +86,7 @@ bool sable_rollouts_grid_make(const uint8_t *kind, int64_t height, int64_t width
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < height; r++)
         for (int64_t c = 0; c < width; c++)
-            grid->row[r * width + c] = row_of(kind, height, width, r, c);
+            grid->row[r * width + c] = row_of(kind, height, width, rules->wraps, r, c);
     for (int64_t s = 0; s < height * width; s++)
         if (!(grid->row[s] & SABLE_ARRIVAL_AFTER_END))
             grid->start[grid->starts++] = (uint32_t)s;

@@ -41,9 +41,25 @@ typedef struct sable_mean sable_mean_block_function(uint64_t seed, int64_t drawn
 sable_mean_block_function sable_mean_block_reference;
 sable_mean_block_function *sable_mean_block(void);
 
-/* w after `steps` of w ← w + α (x − w) from `start`, or with α = 1/k if α = 0; samples replicate·steps + k of the
- * stream, k = 0, 1, … (Robbins & Monro 1951). */
-double sable_mean_approximate(uint64_t seed, int64_t replicate, int64_t steps, double alpha, double start);
+/* ---- Stochastic approximation (Robbins & Monro 1951) ----
+ *
+ *   mean      w ← w + α (x − w), x uniform on 1 … 10; α = 0: 1/k
+ *   linear    w ← w − a/(k + k₀) (c (w − w*) + σ η)
+ *   tanh      w ← w − a/(k + k₀) (tanh(c (w − w*)) + σ η),    η ~ N(0, 1), k = 1, 2, …
+ *
+ * Replicate r takes samples r·steps, r·steps + 1, … of the stream. η is Box & Muller's (1958): sample i has the pair
+ * i div 2 of the words of Philox at (i div 4, 0, SABLE_NORMAL_PURPOSE), the cosine if i is even, else the sine; no |η|
+ * is above 6.8, which takes less than 10⁻⁹ from its variance. */
+enum { SABLE_NORMAL_PURPOSE = 0x726e };
+enum sable_mean_rule_kind { SABLE_RULE_MEAN, SABLE_RULE_LINEAR, SABLE_RULE_TANH };
+struct sable_mean_rule {
+    enum sable_mean_rule_kind kind;
+    int64_t steps;
+    double start, alpha;          /* alpha: mean */
+    double a, c, k0, root, sigma; /* linear, tanh */
+};
+/* w after all steps; *noise: Σ a σ η/(k + k₀), 0 for `mean`. */
+double sable_mean_approximate(uint64_t seed, int64_t replicate, const struct sable_mean_rule *rule, double *noise);
 
 #ifdef __cplusplus
 }

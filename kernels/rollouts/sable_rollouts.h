@@ -87,13 +87,15 @@ void sable_tally_flush(const struct sable_tally *tally, struct sable_exact_momen
  * holds the action; its low 28 bits f turn that to the left if f < turn_left, else to the right if f < turn_right.
  * Kinds of cells and rewards: sable_gridworld.h. */
 enum {
-    SABLE_ARRIVAL_REWARD = 7,    /* which of reward[8] is paid */
-    SABLE_ARRIVAL_ENDS = 8,      /* the episode ends with this move */
-    SABLE_ARRIVAL_MOVES = 16,    /* to the neighbour; else the agent stays */
-    SABLE_ARRIVAL_AFTER_END = 32 /* it had ended before: not a step */
+    SABLE_ARRIVAL_REWARD = 7,     /* which of reward[8] is paid */
+    SABLE_ARRIVAL_ENDS = 8,       /* the episode ends with this move */
+    SABLE_ARRIVAL_MOVES = 16,     /* to the neighbour; else the agent stays */
+    SABLE_ARRIVAL_AFTER_END = 32, /* it had ended before: not a step */
+    SABLE_ARRIVAL_WRAPS = 64      /* it moves over the eastern or western edge, to the other end of the row */
 };
 struct sable_rollouts_grid {
     int64_t height, width;
+    bool wraps;    /* the westernmost column is east of the easternmost; width ≥ 3 */
     uint32_t *row; /* [height·width] */
     double reward[8];
     double gamma;
@@ -128,6 +130,7 @@ enum { SABLE_ROLLOUTS_MAX_ENTRIES = 1 << 28 };
 struct sable_rollouts_grid_rules {
     double slip, gamma, boundary, forbidden, target, hole, other;
     uint32_t policy, horizon;
+    bool wraps;
 };
 enum { SABLE_POLICY_SLOTS = 16 };
 /* The policy that goes north, east, south, west in so many of the 16 slots. */

@@ -241,6 +241,7 @@ static double grid_episode(const struct sable_rollouts_grid *grid, uint32_t stat
         if (arrival & SABLE_ARRIVAL_MOVES) {
             r += down[direction];
             c += right[direction];
+            c = c < 0 ? grid->width - 1 : c == grid->width ? 0 : c; /* only where the map wraps */
         }
         total = fma(discount, grid->reward[arrival & SABLE_ARRIVAL_REWARD], total);
         discount *= grid->gamma;

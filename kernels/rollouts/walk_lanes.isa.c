@@ -73,6 +73,7 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
             uint32_t d = ((policy >> (u[l] >> 28 << 1)) + turn) & 3;
             uint32_t now = row[state[l]] >> (d << 3);
             uint32_t step = ((d & 1) ? 1 : width) * ((d == 0 || d == 3) ? -1u : 1u);
+            step += (now & SABLE_ARRIVAL_WRAPS) ? width * (d == 1 ? -1u : 1u) : 0;
             state[l] += (now & SABLE_ARRIVAL_MOVES) ? step : 0;
             length[l] += (now & SABLE_ARRIVAL_AFTER_END) ? 0 : 1;
             arrival[l] = now;

@@ -62,11 +62,11 @@ struct walkers {
 };
 
 /* Returns the arrivals: their byte is the lowest of each lane. */
-static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct walkers *w, __m256i u)
+static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct walkers *w, __m256i u, bool wraps)
 {
     const int width = (int)grid->width;
     const __m256i zero = _mm256_setzero_si256();
-    const __m256i delta = _mm256_setr_epi32(-width, 1, width, -1, -width, 1, width, -1);
+    const __m256i delta = _mm256_setr_epi32(-width, 1, width, -1, -width, 1 - width, width, width - 1);
     __m256i row = _mm256_i32gather_epi32((const int *)grid->row, w->state, 4);
     /* Fractions and thresholds are below 2³¹: signed comparisons will do. A comparison's truth is −1. */
     __m256i fraction = _mm256_and_si256(u, _mm256_set1_epi32(0xfffffff));
@@ -79,6 +79,8 @@ static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct w
     __m256i arrival = _mm256_srlv_epi32(row, _mm256_slli_epi32(d, 3));
     __m256i moves = _mm256_cmpgt_epi32(_mm256_and_si256(arrival, _mm256_set1_epi32(SABLE_ARRIVAL_MOVES)), zero);
     __m256i playing = _mm256_cmpeq_epi32(_mm256_and_si256(arrival, _mm256_set1_epi32(SABLE_ARRIVAL_AFTER_END)), zero);
+    if (wraps) /* SABLE_ARRIVAL_WRAPS chooses the upper half of the moves */
+        d = _mm256_or_si256(d, _mm256_and_si256(_mm256_srli_epi32(arrival, 4), _mm256_set1_epi32(4)));
     w->state = _mm256_add_epi32(w->state, _mm256_and_si256(moves, _mm256_permutevar8x32_epi32(delta, d)));
     w->length = _mm256_sub_epi32(w->length, playing);
     __m256i paid = _mm256_and_si256(arrival, _mm256_set1_epi32(SABLE_ARRIVAL_REWARD));
@@ -90,8 +92,8 @@ static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct w
     return arrival;
 }
 
-uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
-                                               const uint32_t *words)
+static inline uint32_t advance_grid(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
+                                    const uint32_t *words, bool wraps)
 {
     const __m256i last = _mm256_set1_epi32((int)(grid->horizon / STEPS) - 1);
     uint32_t ended = 0;
@@ -103,7 +105,7 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
                             {_mm256_load_pd(discount), _mm256_load_pd(discount + 4)}};
         __m256i arrival = last;
         for (int j = 0; j < STEPS; j++)
-            arrival = grid_step(grid, &w, load(words + j * LANES + VECTOR * v));
+            arrival = grid_step(grid, &w, load(words + j * LANES + VECTOR * v), wraps);
         __m256i block = load(lanes->block + VECTOR * v);
         __m256i cut = _mm256_cmpeq_epi32(_mm256_max_epi32(block, last), block);
         __m256i end = _mm256_slli_epi32(arrival, 28); /* SABLE_ARRIVAL_ENDS becomes the sign */
@@ -115,4 +117,10 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
         _mm256_store_pd(discount, w.discount[0]), _mm256_store_pd(discount + 4, w.discount[1]);
     }
     return ended;
+}
+
+uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
+                                               const uint32_t *words)
+{
+    return grid->wraps ? advance_grid(grid, lanes, words, true) : advance_grid(grid, lanes, words, false);
 }

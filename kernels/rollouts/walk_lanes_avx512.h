@@ -97,7 +97,8 @@ struct grid_constants {
     __m512d reward, gamma;
 };
 
-static inline struct grid_constants grid_constants(const struct sable_rollouts_grid *grid, bool in_registers)
+static inline struct grid_constants grid_constants(const struct sable_rollouts_grid *grid, bool in_registers,
+                                                   bool wraps)
 {
     const int width = (int)grid->width;
     struct grid_constants k = {
@@ -108,7 +109,9 @@ static inline struct grid_constants grid_constants(const struct sable_rollouts_g
             _mm512_set1_epi32(3)),
         .turn_left = _mm512_set1_epi32((int)grid->turn_left),
         .turn_right = _mm512_set1_epi32((int)grid->turn_right),
-        .delta = _mm512_set4_epi32(-1, width, 1, -width),
+        .delta =
+            wraps ? _mm512_setr_epi32(-width, 1, width, -1, -width, 1 - width, width, width - 1, 0, 0, 0, 0, 0, 0, 0, 0)
+                  : _mm512_set4_epi32(-1, width, 1, -width),
         .reward = _mm512_loadu_pd(grid->reward),
         .gamma = _mm512_set1_pd(grid->gamma),
     };
@@ -122,7 +125,8 @@ static inline struct grid_constants grid_constants(const struct sable_rollouts_g
 }
 
 /* Returns the arrivals: their byte is the lowest of each lane. */
-static inline __m512i grid_step(const struct grid_constants *k, struct walkers *w, __m512i u, bool in_registers)
+static inline __m512i grid_step(const struct grid_constants *k, struct walkers *w, __m512i u, bool in_registers,
+                                bool wraps)
 {
     const __m512i one = _mm512_set1_epi32(1);
     __m512i row = in_registers ? _mm512_permutex2var_epi32(k->table[0], w->state, k->table[1])
@@ -136,6 +140,10 @@ static inline __m512i grid_step(const struct grid_constants *k, struct walkers *
     __m512i arrival = _mm512_rorv_epi32(row, _mm512_slli_epi32(d, 3)); /* counts modulo 32: d modulo 4 */
     __mmask16 moves = _mm512_test_epi32_mask(arrival, _mm512_set1_epi32(SABLE_ARRIVAL_MOVES));
     __mmask16 playing = _mm512_testn_epi32_mask(arrival, _mm512_set1_epi32(SABLE_ARRIVAL_AFTER_END));
+    if (wraps) { /* the index of a move: d's two bits, and SABLE_ARRIVAL_WRAPS above them */
+        enum { SELECT = 0xca };
+        d = _mm512_ternarylogic_epi32(_mm512_set1_epi32(3), d, _mm512_srli_epi32(arrival, 4), SELECT);
+    }
     w->state = _mm512_mask_add_epi32(w->state, moves, w->state, _mm512_permutexvar_epi32(d, k->delta));
     w->length = _mm512_mask_add_epi32(w->length, playing, w->length, one);
     /* permutexvar_pd reads the three lowest bits of each index: SABLE_ARRIVAL_REWARD. */
@@ -146,9 +154,9 @@ static inline __m512i grid_step(const struct grid_constants *k, struct walkers *
 }
 
 static inline uint32_t advance_grid(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
-                                    const uint32_t *words, bool in_registers)
+                                    const uint32_t *words, bool in_registers, bool wraps)
 {
-    const struct grid_constants k = grid_constants(grid, in_registers);
+    const struct grid_constants k = grid_constants(grid, in_registers, wraps);
     struct walkers w[VECTORS];
     __m512i arrival[VECTORS];
     uint32_t ended = 0;
@@ -156,7 +164,7 @@ static inline uint32_t advance_grid(const struct sable_rollouts_grid *grid, stru
         w[v] = load_walkers(lanes, v);
     for (int j = 0; j < STEPS; j++)
         for (int v = 0; v < VECTORS; v++)
-            arrival[v] = grid_step(&k, &w[v], _mm512_loadu_si512(words + j * LANES + VECTOR * v), in_registers);
+            arrival[v] = grid_step(&k, &w[v], _mm512_loadu_si512(words + j * LANES + VECTOR * v), in_registers, wraps);
     for (int v = 0; v < VECTORS; v++) {
         uint32_t some = store_walkers(lanes, v, &w[v], grid->horizon);
         some |= _mm512_test_epi32_mask(arrival[v], _mm512_set1_epi32(SABLE_ARRIVAL_ENDS));
@@ -168,8 +176,10 @@ static inline uint32_t advance_grid(const struct sable_rollouts_grid *grid, stru
 uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
                                                const uint32_t *words)
 {
-    return grid->height * grid->width <= 32 ? advance_grid(grid, lanes, words, true)
-                                            : advance_grid(grid, lanes, words, false);
+    if (grid->wraps)
+        return advance_grid(grid, lanes, words, false, true);
+    return grid->height * grid->width <= 32 ? advance_grid(grid, lanes, words, true, false)
+                                            : advance_grid(grid, lanes, words, false, false);
 }
 
 /* ---- Rows ---- */

