@@ -15,8 +15,9 @@ int sable_launch_begin(int *argc, char ***argv, struct sable_error *error);
 void sable_launch_end(void);
 
 /* For a rank that leaves with an error and without having spoken. A launcher ends all ranks as soon as one has failed:
- * before MPI runs, when nothing is agreed, the one that speaks could be cut off before its line is out. Waits a moment,
- * which the launcher's end of the launch shortens. */
+ * while nothing can be agreed (MPI does not run yet, or each process is a world of its own below a foreign launcher),
+ * the one that speaks could be cut off before its line is out. Waits a moment then, which the launcher's end shortens.
+ */
 void sable_launch_let_speak(void);
 
 /* Collective. Sets OpenMP's threads: OMP_NUM_THREADS if given, else this rank's share of its host's cores. The
