@@ -372,7 +372,7 @@ def kill_after_sum(sable, folder, arguments, victim, number, delay):
     ids=["first_rank", "last_rank", "launcher", "launcher_by_sigterm"],
 )
 def test_a_killed_run_keeps_what_had_finished_and_resumes(sable, run, tmp_path, sum_first, victim, number, delay):
-    arguments = [*sum_first, "--ceilings", "none", "-s", "n=50000", "-n", "1000"]
+    arguments = [*sum_first, "--ceilings", "none", "-s", "n=50000", "-n", "100"]
     kill_after_sum(sable, tmp_path, [*arguments, "-s", "delay=1", "-o", "out.h5"], victim, number, delay)
     assert [path.name for path in tmp_path.iterdir()] == ["out.h5.partial"]
     partial = tmp_path / "out.h5.partial"
@@ -398,7 +398,7 @@ def test_a_killed_run_keeps_what_had_finished_and_resumes(sable, run, tmp_path, 
 def test_a_signal_ends_a_run_after_the_repetition_under_way(sable, tmp_path, sum_first, victim, number):
     if victim == "mpirun" and (number == signal.SIGTERM or not sable.openmpi):
         pytest.skip("this launcher ends its ranks by itself")
-    arguments = [*sum_first, "--ceilings", "none", "-s", "n=50000", "-n", "1000", "-s", "delay=0.3", "-o", "out.h5"]
+    arguments = [*sum_first, "--ceilings", "none", "-s", "n=50000", "-n", "100", "-s", "delay=0.3", "-o", "out.h5"]
     code, errors = kill_after_sum(sable, tmp_path, arguments, victim, number, 0.2)
     failed_with(Result(code, "", errors), 3, number.name, "--resume", alone=False)
     assert complete_runs(tmp_path / "out.h5.partial") == {"null/sum/sable"}
