@@ -97,12 +97,15 @@ done:
 
 /* ---- Random access ---- */
 
-enum { ACCESSES = 1024 }; /* in one unit of work */
+enum { ACCESSES = SABLE_GATHER_RUN }; /* in one unit of work */
 
 struct table {
     int threads;
     int64_t n;
     void *entry;
+    uint32_t *place; /* gathers: where to read, in turn */
+    int64_t places;
+    bool wide;      /* by gather instructions */
     uint64_t first; /* where the next repetition goes on: not over lines that the last one left in a cache */
     uint64_t sum;   /* of what was read: used, so that it is read */
 };
@@ -128,20 +131,50 @@ static int run_gather(void *state, int64_t count, struct sable_error *error)
     return SABLE_OK;
 }
 
+static int run_listed_gather(void *state, int64_t count, struct sable_error *error)
+{
+    (void)error;
+    struct table *table = state;
+    table->sum += sable_gather_listed(table->threads, table->places, table->first, count * ACCESSES, table->wide,
+                                      table->place, table->entry);
+    table->first = (table->first + (uint64_t)(count * ACCESSES)) % (uint64_t)table->places;
+    return SABLE_OK;
+}
+
+/* Where to read: computed, or from a list by gathers or by single loads. The fastest way is the ceiling. */
 int ceilings_gather(const struct ceilings_site *site, const char *name, double bytes, struct sable_ceilings *ceilings,
                     int *index, struct sable_error *error)
 {
+    static const char *const means[] = {"hash", "list", "list, single loads"};
     struct table table = {0};
-    struct ceilings_kernel kernel = {.run = run_gather, .state = &table, .most = 0};
-    struct sable_interval seconds;
+    struct ceilings_kernel kernel = {.state = &table, .most = 0};
+    struct sable_interval seconds[3];
+    int best = 0;
     if (allocate_table(site, bytes, sizeof(uint64_t), &table, error))
         goto done;
-    sable_gather_fill(site->threads, table.n, table.entry);
-    if (ceilings_time(site, &kernel, &seconds, error))
+    table.places = table.n / 8 > 2 * ACCESSES ? table.n / 8 : 2 * ACCESSES;
+    table.place = sable_array(table.places, 1, sizeof *table.place);
+    if (!table.place)
+        sable_fail(error, SABLE_ENVIRONMENT, "no memory for a list of %lld places to measure random access with",
+                   (long long)table.places);
+    if (sable_agree(site->comm, error))
         goto done;
-    ceilings_add_rate(site, name, "Gaccess/s", (double)ACCESSES * site->threads * site->ranks, &seconds, ceilings,
-                      index, error);
+    sable_gather_fill(site->threads, table.n, table.entry);
+    sable_gather_list(site->threads, table.n, table.places, table.place);
+    for (int way = 0; way < 3; way++) {
+        kernel.run = way == 0 ? run_gather : run_listed_gather;
+        table.wide = way == 1;
+        table.first = 0;
+        if (ceilings_time(site, &kernel, &seconds[way], error))
+            goto done;
+        if (seconds[way].mid < seconds[best].mid)
+            best = way;
+    }
+    if (ceilings_add_rate(site, name, "Gaccess/s", (double)ACCESSES * site->threads * site->ranks, &seconds[best],
+                          ceilings, index, error) == SABLE_OK)
+        ceilings_set_means(&ceilings->list[*index], means[best]);
 done:
+    sable_array_free(table.place);
     sable_array_free(table.entry);
     return error->code;
 }

@@ -25,5 +25,6 @@ SABLE_ISA_DECLARE(void, sable_triad_cached, (int64_t n, double s, const double *
 SABLE_ISA_DECLARE(void, sable_triad_streaming, (int64_t n, double s, const double *x, const double *z, double *y));
 
 SABLE_ISA_DECLARE(uint64_t, sable_gather_words, (uint32_t first, int64_t count, uint32_t mask, const uint64_t *table));
+SABLE_ISA_DECLARE(uint64_t, sable_gather_listed_words, (int64_t count, const uint32_t *place, const uint64_t *table));
 
 #endif

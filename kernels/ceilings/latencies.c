@@ -20,6 +20,50 @@ uint64_t sable_gather(int threads, int64_t n, uint64_t first, int64_t count, con
     return sum;
 }
 
+void sable_gather_list(int threads, int64_t n, int64_t n_places, uint32_t *place)
+{
+    enum { LINE_WORDS = 8 };
+    const uint32_t lines = (uint32_t)(n / LINE_WORDS);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < n_places; i++) {
+        uint32_t line = (uint32_t)i & (lines - 1); /* odd factors and shifts to the right: bijections of its bits */
+        for (int round = 0; round < 3; round++) {
+            line = line * 0x9e3779b1U & (lines - 1);
+            line ^= line >> 3;
+            line ^= line >> 7;
+        }
+        place[i] = line * LINE_WORDS + sable_gather_index((uint32_t)i) % LINE_WORDS;
+    }
+}
+
+/* One load after the other, in four sums. */
+static uint64_t listed_words(int64_t count, const uint32_t *place, const uint64_t *table)
+{
+    uint64_t sum[4] = {0};
+    for (int64_t i = 0; i < count; i += 4)
+        for (int j = 0; j < 4; j++) {
+            sum[j] += table[place[i + j]];
+            __asm__("" : "+r"(sum[j])); /* a register of its own: no vectors */
+        }
+    return sum[0] + sum[1] + sum[2] + sum[3];
+}
+
+uint64_t sable_gather_listed(int threads, int64_t n_places, uint64_t first, int64_t count, int wide,
+                             const uint32_t *place, const uint64_t *table)
+{
+    uint64_t (*run)(int64_t, const uint32_t *, const uint64_t *) =
+        wide ? SABLE_ISA_PICK(sable_gather_listed_words) : listed_words;
+    const uint64_t runs = (uint64_t)(n_places / SABLE_GATHER_RUN);
+    uint64_t sum = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : sum)
+    {
+        uint64_t at = first / SABLE_GATHER_RUN + runs * (uint64_t)omp_get_thread_num() / (uint64_t)threads;
+        for (int64_t i = 0; i < count; i += SABLE_GATHER_RUN, at++)
+            sum += run(SABLE_GATHER_RUN, place + at % runs * SABLE_GATHER_RUN, table);
+    }
+    return sum;
+}
+
 enum { FEISTEL_ROUNDS = 4, PURPOSE_CHASE = 0x63656c01 };
 
 /* A random permutation of the words of `bits` bits: each round adds to one half of the word a random function of the

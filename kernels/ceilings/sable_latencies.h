@@ -16,6 +16,17 @@ void sable_gather_fill(int threads, int64_t n, uint64_t *table);
  * cache what the one before has read. */
 uint64_t sable_gather(int threads, int64_t n, uint64_t first, int64_t count, const uint64_t *table);
 
+/* Places[0 … n_places) for a table of n words, both powers of two, n ≥ n_places ≥ 8: lines in a random order, each as
+ * often as any other, at a random word of the line. */
+void sable_gather_list(int threads, int64_t n, int64_t n_places, uint32_t *place);
+/* The sum modulo 2^64 of `count` words on each thread, whose access i reads table[place[(first + s(t) + i) mod
+ * n_places]], s(t) = t·n_places/threads rounded down to a run; first, count and n_places are multiples of
+ * SABLE_GATHER_RUN. `wide`: by the gather instructions of this SIMD level, where it has some, else by one load after
+ * the other. A table that is in a cache is read faster through a list than by computing where. */
+enum { SABLE_GATHER_RUN = 1024 };
+uint64_t sable_gather_listed(int threads, int64_t n_places, uint64_t first, int64_t count, int wide,
+                             const uint32_t *place, const uint64_t *table);
+
 /* A bijection of 32-bit words that looks random; few instructions, as the index must cost less than the access.
  * Source: Wellons, Prospecting for Hash Functions (2018), lowbias32. */
 static inline uint32_t sable_gather_index(uint32_t i)

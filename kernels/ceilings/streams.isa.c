@@ -122,3 +122,11 @@ uint64_t SABLE_ISA_NAME(sable_gather_words)(uint32_t first, int64_t count, uint3
         sum += table[sable_gather_index(first + (uint32_t)i) & mask];
     return sum;
 }
+
+uint64_t SABLE_ISA_NAME(sable_gather_listed_words)(int64_t count, const uint32_t *place, const uint64_t *table)
+{
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < count; i++)
+        sum += table[place[i]];
+    return sum;
+}

@@ -240,6 +240,32 @@ static void gathers_read_what_the_index_names(void **state)
     sable_array_free(table);
 }
 
+static void listed_gathers_read_every_line_as_often(void **state)
+{
+    (void)state;
+    enum { WORDS = 1 << 15, PLACES = WORDS / 8 };
+    uint64_t *table = sable_array(WORDS, 1, sizeof *table);
+    uint32_t *place = sable_array(PLACES, 1, sizeof *place);
+    int seen[WORDS / 8] = {0};
+    sable_gather_fill(3, WORDS, table);
+    sable_gather_list(3, WORDS, PLACES, place);
+    uint64_t whole = 0;
+    for (int i = 0; i < PLACES; i++) {
+        assert_true(place[i] < WORDS);
+        assert_int_equal(seen[place[i] / 8]++, 0);
+        whole += place[i];
+    }
+    for (int level = 0; level <= (int)sable_isa_best(); level++) {
+        use_level(level);
+        for (int wide = 0; wide <= 1; wide++) {
+            assert_true(sable_gather_listed(1, PLACES, SABLE_GATHER_RUN, PLACES, wide, place, table) == whole);
+            assert_true(sable_gather_listed(2, PLACES, 0, PLACES / 2, wide, place, table) == whole);
+        }
+    }
+    sable_array_free(place);
+    sable_array_free(table);
+}
+
 static void gather_indices_spread_evenly(void **state)
 {
     (void)state;
@@ -374,6 +400,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(triads_write_the_same_bits_at_every_level, leave_level),
         cmocka_unit_test(filling_reaches_every_word),
         cmocka_unit_test_teardown(gathers_read_what_the_index_names, leave_level),
+        cmocka_unit_test_teardown(listed_gathers_read_every_line_as_often, leave_level),
         cmocka_unit_test(gather_indices_spread_evenly),
         cmocka_unit_test(the_chase_visits_the_whole_cycle),
         cmocka_unit_test(the_chase_is_not_sequential),
