@@ -10,6 +10,7 @@ static const struct sable_param parameters[] = {
      "share of the policy that is spread over all actions"},
     {0},
 };
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_class classes[] = {
     {"T", "env=book batches=4 batch=3072 horizon=62 accuracy=0.2"},
     {"S", "env=book batches=8 batch=131072"},
@@ -36,6 +37,7 @@ const struct sable_workload sable_rollouts_epsilon_greedy = {
     .params_size = sizeof(struct rollouts_control_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = rollouts_control_variants,
     .phases = rollouts_control_phases,
     .faults = faults,

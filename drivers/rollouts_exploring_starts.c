@@ -9,6 +9,7 @@ static const struct sable_param parameters[] = {
      "which visits of a pair count: the first of an episode, or every one"},
     {0},
 };
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_class classes[] = {
     {"T", "env=book batches=5 batch=3072 horizon=30 accuracy=0.1"},
     {"S", "env=book batches=8 batch=131072"},
@@ -36,6 +37,7 @@ const struct sable_workload sable_rollouts_exploring_starts = {
     .params_size = sizeof(struct rollouts_control_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = rollouts_control_variants,
     .phases = rollouts_control_phases,
     .faults = faults,

@@ -36,6 +36,7 @@ static const struct sable_param parameters[] = {
     {0},
 };
 
+static const struct sable_growth weak[] = {{"episodes", 1}, {0}};
 static const struct sable_class classes[] = {
     {"T", "episodes=9001 horizon=16"},
     {"S", "episodes=4000000"},
@@ -484,6 +485,7 @@ const struct sable_workload sable_rollouts_importance_sampling = {
     .params_size = sizeof(struct weigh_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -4,6 +4,7 @@
 #include "rollouts_control.h"
 
 static const struct sable_param parameters[] = {ROLLOUTS_CONTROL_PARAMETERS, {0}};
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_class classes[] = {
     {"T", "env=book batches=5 batch=3072 horizon=30 accuracy=0.1 memory=0"},
     {"S", "env=book batches=8 batch=131072 memory=0"},
@@ -30,6 +31,7 @@ const struct sable_workload sable_rollouts_mc_basic = {
     .params_size = sizeof(struct rollouts_control_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = rollouts_control_variants,
     .phases = rollouts_control_phases,
     .faults = faults,

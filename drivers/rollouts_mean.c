@@ -29,6 +29,7 @@ static const struct sable_param parameters[] = {
     {"start", SABLE_REAL, PARAM(rule.start), "", -1e4, 1e4, 0, 0, NULL, "0", "w at first (approximation)"},
     {0},
 };
+static const struct sable_growth weak[] = {{"samples", 1}, {0}};
 static const struct sable_class classes[] = {{"T", "samples=70001"},         {"S", "samples=1000000000"},
                                              {"A", "samples=10000000000"},   {"B", "samples=50000000000"},
                                              {"C", "samples=200000000000"},  {"D", "samples=500000000000"},
@@ -315,6 +316,7 @@ const struct sable_workload sable_rollouts_mean = {
     .params_size = sizeof(struct rollouts_mean_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = phases,
     .faults = faults,

@@ -29,6 +29,7 @@ static const struct sable_param parameters[] = {
      "what ranks share: heads, sequences, or time; auto: sequences and heads, and time if these are fewer than ranks"},
     {0},
 };
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_class classes[] = {{"T", "batch=2 heads=3 key_dim=10 value_dim=7 length=67 chunk=24"},
                                              {"S", "heads=32 length=4096"},
                                              {"A", "batch=4 heads=64 length=8192"},
@@ -162,6 +163,7 @@ const struct sable_workload sable_ssm_linear_attention = {
     .params_size = sizeof(struct outer_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = outer_phases,
     .faults = outer_faults,

@@ -26,6 +26,7 @@ static const struct sable_param parameters[] = {
      "what ranks share: heads, sequences, or time; auto: sequences and heads, and time if these are fewer than ranks"},
     {0},
 };
+static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_class classes[] = {{"T", "batch=2 heads=6 groups=2 head_dim=9 states=7 length=67 chunk=24"},
                                              {"S", "heads=24 length=8192"},
                                              {"A", "batch=4 heads=80 length=8192"},
@@ -159,6 +160,7 @@ const struct sable_workload sable_ssm_mamba2 = {
     .params_size = sizeof(struct outer_params),
     .params = parameters,
     .classes = classes,
+    .weak = weak,
     .variants = variants,
     .phases = outer_phases,
     .faults = outer_faults,
