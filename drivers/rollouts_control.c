@@ -38,7 +38,7 @@ void rollouts_control_work(const void *params, struct sable_layout layout, const
         .items = steps,
         .flops_fp64 = 5 * steps,      /* γ^t G forwards, r + γ G backwards */
         .random_accesses = 2 * steps, /* a row, a tally */
-        .working_set = pairs * (row + sizeof(struct sable_tally)),
+        .working_set = pairs * (row + sizeof(struct sable_digits)),
         .bytes_network = layout.ranks > 1 ? batches * (pairs * values + 4 * states) : 0,
         .messages = layout.ranks > 1 ? batches * (2 * layout.ranks - 2) : 0,
         .memory = (double)sizeof *c +

@@ -97,7 +97,8 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         steps += (double)s->chunk[i].steps;
     *work = (struct sable_work){
         .items = steps,
-        .flops_fp64 = 6 * steps,      /* γ^t G forwards, r + γ G and the weight backwards */
+        .flops_fp64 = 6 * steps, /* γ^t G forwards, r + γ G and the weight backwards */
+        .operations_int32 = (double)ROLLOUTS_WORD_OPERATIONS * steps,
         .random_accesses = 3 * steps, /* a row, a ratio, a tally */
         .working_set = pairs * (row + 8) + states * (double)sizeof(struct sable_rollouts_weighted),
         .bytes_network = layout.ranks > 1 ? states * sizeof(struct sable_rollouts_weighted) : 0,

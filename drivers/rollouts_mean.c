@@ -88,6 +88,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
                        : p->method == ROLLOUTS_MEAN_SUMS      ? 0
                                                               : 3) *
                       samples / layout.ranks,
+        .operations_int32 = (double)ROLLOUTS_WORD_OPERATIONS * samples / layout.ranks,
         .bytes_network = layout.ranks > 1 ? sent : 0,
         .messages = layout.ranks > 1 ? 2 : 0,
         .memory = chunks * (sizeof(struct sable_mean) + 5 * sizeof(int64_t)) +

@@ -89,9 +89,10 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         steps += (double)s->chunk[i].steps;
     *work = (struct sable_work){
         .items = steps,
-        .flops_fp64 = 5 * steps,      /* γ^t G forwards, r + γ G backwards */
+        .flops_fp64 = 5 * steps, /* γ^t G forwards, r + γ G backwards */
+        .operations_int32 = (double)ROLLOUTS_WORD_OPERATIONS * steps,
         .random_accesses = 2 * steps, /* a row, a tally */
-        .working_set = states * (row + sizeof(struct sable_tally)),
+        .working_set = states * (row + sizeof(struct sable_digits)),
         .bytes_network = layout.ranks > 1 ? states * sizeof(struct sable_rollouts_values) : 0,
         .messages = layout.ranks > 1 ? layout.ranks - 1 : 0,
         .memory = (double)sizeof *s + chunks * sizeof(struct sable_rollouts_chunk) + states * (row + 8 * 9 + 17 + 64) +

@@ -15,6 +15,10 @@ enum rollouts_fault { ROLLOUTS_REUSED_COUNTER = 1, ROLLOUTS_DROPPED_CHUNK, ROLLO
         "flip_bit", "flip one bit of a sum"                                                                            \
     }
 
+/* Operations on lanes of 32 bits for a word of Philox4x32-10: 10 rounds of two products, two shifts and two three-way
+ * xors on 64-bit lanes for four words. */
+enum { ROLLOUTS_WORD_OPERATIONS = 10 * 6 * 2 / 4 };
+
 enum { ROLLOUTS_LEAST_EPISODES = 2 * SABLE_CHUNK }; /* two chunks: one alone can't reuse another's counter */
 
 /* Rank r of R plays chunks r, r + R, … */

@@ -32,7 +32,7 @@ static const struct sable_param parameters[] = {
     {"map", SABLE_CHOICE, PARAM(map), "", 0, 0, 0, 0, maps, "drawn",
      "cells drawn by their shares, or the sea chart round the Earth: land blocks, Rotterdam is the goal"},
     {"env", SABLE_CHOICE, PARAM(env), "", 0, 0, 0, 0, environments, "grid",
-     "storage of the map: 4 bytes a cell, or the alias rows of any model, 128 bytes a cell"},
+     "storage of the map: 4 bytes a cell, or the alias rows of any model, 64 bytes a cell"},
     {"policy", SABLE_CHOICE, PARAM(policy), "", 0, 0, 0, 0, policies, "eastward",
      "north, east, south, west in 3, 7, 4, 2 of 16 cases, or all alike"},
     {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 1, 0, 0, NULL, "0.99", "discount"},
@@ -107,6 +107,11 @@ static int check(const void *params, struct sable_layout layout, struct sable_er
     return SABLE_OK;
 }
 
+/* Operations on lanes of 32 bits for a step, once words are drawn: of a grid two for the fraction and the slot, five
+ * for the direction, three for the arrival and the move, four for the reward; of rows six for the entry and its side,
+ * seven for what it says, four for the reward. */
+enum { GRID_OPERATIONS = 14, ROWS_OPERATIONS = 17 };
+
 static struct rollouts_map shape(const struct steps_params *p)
 {
     struct rollouts_map map = {.height = p->n, .width = p->n, .rewards = p->rewards, .restart = -1};
@@ -127,13 +132,15 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         steps += (double)s->chunk[i].steps;
     *work = (struct sable_work){
         .items = steps,
-        .flops_fp64 = 3 * steps, /* fma(γ^t, r, G), γ^t·γ; the rest is integer arithmetic */
+        .flops_fp64 = 3 * steps, /* fma(γ^t, r, G), γ^t·γ */
+        .operations_int32 =
+            ((double)ROLLOUTS_WORD_OPERATIONS + (p->env == ENV_GRID ? GRID_OPERATIONS : ROWS_OPERATIONS)) * steps,
         .random_accesses = p->env == ENV_GRID && cells <= 32 ? 0 : steps,
-        .working_set = cells * (p->env == ENV_GRID ? 4 : 128),
+        .working_set = cells * (p->env == ENV_GRID ? 4 : 64),
         .bytes_network = layout.ranks > 1 ? sizeof(struct sable_rollouts_totals) : 0,
         .messages = layout.ranks > 1 ? 1 : 0,
         /* kinds, rows, starts; alias rows and their starts; verification's eight fields; chunks */
-        .memory = (double)sizeof *s + cells * (9 + (p->env == ENV_ALIAS ? 136 + 2 * 48 : 0) + 64) +
+        .memory = (double)sizeof *s + cells * (9 + (p->env == ENV_ALIAS ? 96 + 2 * 32 : 0) + 64) +
                   chunks * sizeof(struct sable_rollouts_chunk),
     };
 }

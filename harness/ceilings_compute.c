@@ -28,6 +28,15 @@ static int run_ops(void *state, int64_t steps, struct sable_error *error)
     return SABLE_OK;
 }
 
+static int run_ops_int32(void *state, int64_t steps, struct sable_error *error)
+{
+    struct peak *peak = state;
+    if (sable_peak_ops_int32(peak->threads, steps, 0, 1, &peak->flops) != (double)steps)
+        return sable_fail(error, SABLE_BUG, "the integer operations kernel lost some of %lld steps", (long long)steps);
+    peak->flops /= (double)steps;
+    return SABLE_OK;
+}
+
 static int run_fp32(void *state, int64_t steps, struct sable_error *error)
 {
     struct peak *peak = state;
@@ -64,8 +73,8 @@ static int run_barrier(void *state, int64_t count, struct sable_error *error)
     return SABLE_OK;
 }
 
-/* The fp32 sums of the kernels are exact up to these numbers of steps. */
-enum { MOST_FP32 = 1 << 22, MOST_BF16 = 1 << 17 };
+/* The fp32 and integer sums of the kernels are exact up to these numbers of steps. */
+enum { MOST_FP32 = 1 << 22, MOST_BF16 = 1 << 17, MOST_INT32 = 1 << 30 };
 
 static int add_fma(const struct ceilings_site *site, struct sable_ceilings *ceilings, struct sable_error *error)
 {
@@ -74,12 +83,16 @@ static int add_fma(const struct ceilings_site *site, struct sable_ceilings *ceil
     int index;
     struct ceilings_kernel fp64 = {.run = run_fp64, .state = &peak, .most = 0};
     struct ceilings_kernel ops = {.run = run_ops, .state = &peak, .most = 0};
+    struct ceilings_kernel int32 = {.run = run_ops_int32, .state = &peak, .most = MOST_INT32};
     struct ceilings_kernel fp32 = {.run = run_fp32, .state = &peak, .most = MOST_FP32};
     if (ceilings_time(site, &fp64, &seconds, error) ||
         ceilings_add_rate(site, "fma_fp64", "GFLOP/s", peak.flops * site->ranks, &seconds, ceilings, &index, error))
         return error->code;
     if (ceilings_time(site, &ops, &seconds, error) ||
         ceilings_add_rate(site, "ops_fp64", "Gop/s", peak.flops * site->ranks, &seconds, ceilings, &index, error))
+        return error->code;
+    if (ceilings_time(site, &int32, &seconds, error) ||
+        ceilings_add_rate(site, "ops_int32", "Gop/s", peak.flops * site->ranks, &seconds, ceilings, &index, error))
         return error->code;
     if (ceilings_time(site, &fp32, &seconds, error))
         return error->code;

@@ -98,9 +98,10 @@ struct sable_work {
     double flops_fp64, flops_fp32, flops_bf16;
     double operations_fp64; /* lane operations where little can be fused: +, ×, max, select, each counts one; a loop of
                                max and plus is bounded by these long before its flops reach the FMA peak */
-    double bytes;           /* moved between the cores and the level that holds the working set;
-                               counts every load and store that the algorithm can't avoid, no
-                               write-allocate reads */
+    double operations_int32; /* lane operations on 32-bit integers; one on 64 bits counts two */
+    double bytes;            /* moved between the cores and the level that holds the working set;
+                                counts every load and store that the algorithm can't avoid, no
+                                write-allocate reads */
     enum sable_pattern pattern;
     double working_set;             /* bytes of this rank that `bytes` go over; chooses the level */
     double random_accesses;         /* independent gathers of 8 bytes … */

@@ -226,6 +226,7 @@ static int gather_counters(const struct series *series, const struct sable_work 
         .items = work->items,
         .flops_fp64 = work->flops_fp64,
         .operations_fp64 = work->operations_fp64,
+        .operations_int32 = work->operations_int32,
         .flops_fp32 = work->flops_fp32,
         .flops_bf16 = work->flops_bf16,
         .bytes_memory = work->bytes,

@@ -21,7 +21,7 @@ struct sable_setting { /* a parameter as run */
 
 struct sable_counters { /* one row per rank; the last repetition's work, and the disturbance over all of them */
     int32_t rank;
-    double items, flops_fp64, operations_fp64, flops_fp32, flops_bf16, bytes_memory, random_accesses;
+    double items, flops_fp64, operations_fp64, operations_int32, flops_fp32, flops_bf16, bytes_memory, random_accesses;
     double bytes_sent, messages; /* as counted during the run */
     double bytes_network_model, messages_model, memory_model;
     int64_t peak_rss, involuntary_switches;

@@ -43,6 +43,7 @@ hid_t sable_results_counters_type(void)
                                      NUMBER(sable_counters, items, H5T_NATIVE_DOUBLE),
                                      NUMBER(sable_counters, flops_fp64, H5T_NATIVE_DOUBLE),
                                      NUMBER(sable_counters, operations_fp64, H5T_NATIVE_DOUBLE),
+                                     NUMBER(sable_counters, operations_int32, H5T_NATIVE_DOUBLE),
                                      NUMBER(sable_counters, flops_fp32, H5T_NATIVE_DOUBLE),
                                      NUMBER(sable_counters, flops_bf16, H5T_NATIVE_DOUBLE),
                                      NUMBER(sable_counters, bytes_memory, H5T_NATIVE_DOUBLE),

@@ -7,7 +7,7 @@
 
 #include "stats.h"
 
-enum resource { FP64, OPS64, FP32, BF16, EXP, STREAM, RANDOM, NETWORK, RESOURCES };
+enum resource { FP64, OPS64, INT32, FP32, BF16, EXP, STREAM, RANDOM, NETWORK, RESOURCES };
 
 /* Rate per rank of a ceiling in base units (flop/s, byte/s, access/s); 0 if it was not measured. */
 static double rate_of(const struct sable_ceilings *ceilings, int index)
@@ -28,6 +28,7 @@ int sable_share_of_ceiling(MPI_Comm comm, int threads, const struct sable_work *
 {
     int index[RESOURCES] = {[FP64] = sable_ceilings_find(ceilings, "fma_fp64"),
                             [OPS64] = sable_ceilings_find(ceilings, "ops_fp64"),
+                            [INT32] = sable_ceilings_find(ceilings, "ops_int32"),
                             [FP32] = sable_ceilings_find(ceilings, "fma_fp32"),
                             [BF16] = sable_ceilings_find(ceilings, "dot_bf16"),
                             [EXP] = sable_ceilings_find(ceilings, "exp_fp32"),
@@ -45,9 +46,9 @@ int sable_share_of_ceiling(MPI_Comm comm, int threads, const struct sable_work *
         return error->code;
 
     double amount[RESOURCES] = {
-        [FP64] = work->flops_fp64,        [OPS64] = work->operations_fp64, [FP32] = work->flops_fp32,
-        [BF16] = work->flops_bf16,        [EXP] = work->exponentials,      [STREAM] = work->bytes,
-        [RANDOM] = work->random_accesses, [NETWORK] = work->bytes_network};
+        [FP64] = work->flops_fp64, [OPS64] = work->operations_fp64,  [INT32] = work->operations_int32,
+        [FP32] = work->flops_fp32, [BF16] = work->flops_bf16,        [EXP] = work->exponentials,
+        [STREAM] = work->bytes,    [RANDOM] = work->random_accesses, [NETWORK] = work->bytes_network};
     double seconds[RESOURCES], slowest[RESOURCES];
     for (int r = 0; r < RESOURCES; r++)
         seconds[r] = least_time(amount[r], rate_of(ceilings, index[r]));

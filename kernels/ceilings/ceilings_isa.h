@@ -15,6 +15,7 @@ struct peak_gain {
 SABLE_ISA_DECLARE(struct peak_gain, sable_fma_fp64, (int64_t steps, double a, double b));
 SABLE_ISA_DECLARE(struct peak_gain, sable_ops_fp64, (int64_t steps, double a, double b));
 SABLE_ISA_DECLARE(struct peak_gain, sable_fma_fp32, (int64_t steps, float a, float b));
+SABLE_ISA_DECLARE(struct peak_gain, sable_ops_int32, (int64_t steps, uint32_t a, uint32_t b));
 SABLE_ISA_DECLARE(void, sable_exp_lanes, (int64_t n, const float *x, float *y));
 
 SABLE_ISA_DECLARE(uint64_t, sable_read_cached, (int64_t n, const double *x));

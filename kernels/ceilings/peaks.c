@@ -46,6 +46,21 @@ double sable_peak_fma_fp32(int threads, int64_t steps, float a, float b, double 
     return sum / (double)lanes;
 }
 
+double sable_peak_ops_int32(int threads, int64_t steps, uint32_t a, uint32_t b, double *operations)
+{
+    struct peak_gain (*run)(int64_t, uint32_t, uint32_t) = SABLE_ISA_PICK(sable_ops_int32);
+    double sum = 0;
+    int64_t lanes = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : sum, lanes)
+    {
+        struct peak_gain gain = run(steps, a, b);
+        sum += gain.sum;
+        lanes += gain.lanes;
+    }
+    *operations = 2.0 * (double)lanes * (double)steps;
+    return sum / (double)lanes;
+}
+
 void sable_exp_fp32(int64_t n, const float *x, float *y)
 {
     SABLE_ISA_PICK(sable_exp_lanes)(n, x, y);

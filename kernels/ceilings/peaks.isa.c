@@ -63,6 +63,24 @@ struct peak_gain SABLE_ISA_NAME(sable_fma_fp32)(int64_t steps, float a, float b)
     return gain;
 }
 
+/* x ← (x ^ a) + b on lanes of 32 bits. */
+struct peak_gain SABLE_ISA_NAME(sable_ops_int32)(int64_t steps, uint32_t a, uint32_t b)
+{
+    typedef uint32_t integers __attribute__((vector_size(LANE_BYTES)));
+    integers x[ACCUMULATORS], mask = a - (integers){0}, term = b - (integers){0};
+    for (int k = 0; k < ACCUMULATORS; k++)
+        x[k] = (uint32_t)k - (integers){0};
+    for (int64_t i = 0; i < steps; i++)
+#pragma GCC unroll 32
+        for (int k = 0; k < ACCUMULATORS; k++)
+            x[k] = (x[k] ^ mask) + term;
+    struct peak_gain gain = {.lanes = ACCUMULATORS * LANES32};
+    for (int k = 0; k < ACCUMULATORS; k++)
+        for (int lane = 0; lane < (int)LANES32; lane++)
+            gain.sum += (double)(x[k][lane] - (uint32_t)k);
+    return gain;
+}
+
 static inline float multiply_add(float a, float x, float b)
 {
 #if defined(__FMA__) || defined(__aarch64__)

@@ -21,6 +21,9 @@ double sable_peak_fma_fp32(int threads, int64_t steps, float a, float b, double 
 /* The same for x ← (x + b)·a, unfused: an addition and a multiplication for each lane and step. */
 double sable_peak_ops_fp64(int threads, int64_t steps, double a, double b, double *operations);
 
+/* The same for x ← (x ^ a) + b on lanes of 32-bit integers; the mean gain for a = 0 is steps·b modulo 2³². */
+double sable_peak_ops_int32(int threads, int64_t steps, uint32_t a, uint32_t b, double *operations);
+
 /* Dot products of bfloat16 pairs added to fp32. */
 enum sable_bf16_unit { SABLE_BF16_AVX512, SABLE_BF16_AMX, SABLE_BF16_UNITS };
 

@@ -46,6 +46,19 @@ void sable_tally_flush(const struct sable_tally *tally, struct sable_exact_momen
     add_wide(moments->squares, SABLE_EXACT_SQUARES, (sable_int128)tally->squares_high, 2);
 }
 
+void sable_digits_flush(struct sable_digits *digits, struct sable_exact_moments *moments)
+{
+    _Static_assert(sizeof digits->sum / sizeof(int64_t) <= SABLE_EXACT_SUM, "a value's digits fit");
+    moments->count += digits->count;
+    for (int i = 0; i < 2; i++)
+        moments->sum[i] += digits->sum[i];
+    for (int i = 0; i < 4; i++)
+        moments->squares[i] += digits->squares[i];
+    sable_exact_carry(moments->sum, SABLE_EXACT_SUM);
+    sable_exact_carry(moments->squares, SABLE_EXACT_SQUARES);
+    *digits = (struct sable_digits){0};
+}
+
 void sable_exact_add_value(struct sable_exact_moments *total, int64_t quantised)
 {
     struct sable_tally one = {0};

@@ -30,12 +30,12 @@ static struct prediction off_policy(const struct sable_rollouts_rows *rows, cons
     return (struct prediction){rows, share, visits, ratios, (rows->states - 1) / ratios->actions, WEIGHT_TALLIES};
 }
 
-static bool predictor_make(const struct prediction *prediction, int64_t lanes, struct predictor *p)
+static bool predictor_make(const struct prediction *prediction, int64_t lanes, count_path_function *count_path,
+                           struct predictor *p)
 {
     int64_t blocks = ((int64_t)prediction->rows->horizon + STEPS - 1) / STEPS, states = prediction->states;
     *p = (struct predictor){.rows = prediction->rows,
-                            .count_path = prediction->ratios ? SABLE_ISA_PICK(rollouts_count_weighted)
-                                                             : SABLE_ISA_PICK(rollouts_count_path),
+                            .count_path = count_path,
                             .visits = prediction->visits,
                             .ratios = prediction->ratios,
                             .states = states,
@@ -44,8 +44,9 @@ static bool predictor_make(const struct prediction *prediction, int64_t lanes, s
                             .seen = sable_array(states, 1, sizeof *p->seen),
                             .trace = sable_array(blocks * STEPS, lanes, sizeof *p->trace),
                             .blocks = blocks,
-                            .path = sable_array(blocks, STEPS, sizeof *p->path)};
-    if (!p->tally || !p->seen || !p->trace || !p->path)
+                            .path = sable_array(blocks, STEPS, sizeof *p->path),
+                            .value = sable_array(blocks, STEPS, sizeof *p->value)};
+    if (!p->tally || !p->seen || !p->trace || !p->path || !p->value)
         return false;
     memset(p->tally, 0, (size_t)(states * prediction->tallies) * sizeof *p->tally);
     memset(p->seen, 0, (size_t)states * sizeof *p->seen);
@@ -58,13 +59,33 @@ static void predictor_free(struct predictor *p)
     sable_array_free(p->seen);
     sable_array_free(p->trace);
     sable_array_free(p->path);
+    sable_array_free(p->value);
 }
 
 double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int threads)
 {
     double steps = (double)horizon + STEPS;
-    return threads * ((double)(states + 1) * (WEIGHT_TALLIES * sizeof(struct sable_tally) + sizeof(int64_t)) +
-                      steps * (LANES + 1) * sizeof(uint32_t));
+    return threads * ((double)(states + 1) * (WEIGHT_TALLIES * sizeof(struct sable_digits) + sizeof(int64_t)) +
+                      steps * ((LANES + 1) * sizeof(uint32_t) + sizeof(double)));
+}
+
+/* moments[states × tallies] += the predictor's tallies of one state. */
+static void flush_state(const struct predictor *p, int64_t state, struct sable_exact_moments *moments)
+{
+    for (int64_t k = state * p->tallies; p->tally && k < (state + 1) * p->tallies; k++)
+        sable_digits_flush(&p->tally[k], &moments[k]);
+}
+
+/* Before digits could overflow by an episode more. Threads take turns. */
+static void flush_in_time(struct predictor *p, struct sable_exact_moments *moments)
+{
+    p->unflushed += p->rows->horizon + 1;
+    if (p->unflushed <= SABLE_DIGITS_MOST)
+        return;
+#pragma omp critical(sable_rollouts_moments)
+    for (int64_t s = 0; s < p->states; s++)
+        flush_state(p, s, moments);
+    p->unflushed = p->rows->horizon + 1;
 }
 
 /* The lane's episode has ended in block `now` of the ring's time. */
@@ -82,7 +103,8 @@ static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int 
     p->count_path(p, length, chunk);
 }
 
-static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sable_rollouts_chunk *chunk)
+static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sable_exact_moments *moments,
+                          struct sable_rollouts_chunk *chunk)
 {
     advance_rows_function *advance = SABLE_ISA_PICK(rollouts_advance_rows);
     struct walk_lanes lanes;
@@ -93,6 +115,7 @@ static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sab
         dealer->walk->draw(dealer->share->seed, SABLE_ROLLOUTS_STEP, lanes.low, lanes.high, lanes.block, words);
         for (uint32_t ended = advance(p->rows, &lanes, words, trace) & playing; ended; ended &= ended - 1) {
             int l = __builtin_ctz(ended);
+            flush_in_time(p, moments);
             count_lane(p, &lanes, l, now, &chunk[dealer->chunk_of_lane[l]]);
             p->begun[l] = now + 1;
             if (!sable_walk_deal(dealer, &lanes, l))
@@ -101,19 +124,14 @@ static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sab
     }
 }
 
-/* moments[states × tallies] += the predictor's tallies of one state. */
-static void flush_state(const struct predictor *p, int64_t state, struct sable_exact_moments *moments)
-{
-    for (int64_t k = state * p->tallies; p->tally && k < (state + 1) * p->tallies; k++)
-        sable_tally_flush(&p->tally[k], &moments[k]);
-}
-
 static bool predict(const struct prediction *prediction, struct sable_exact_moments *moments,
                     struct sable_rollouts_lost *lost, struct sable_rollouts_chunk *chunk)
 {
     const struct sable_rollouts_rows *rows = prediction->rows;
     const struct walk walk = {
         .rows = rows, .draw = SABLE_ISA_PICK(rollouts_draw_lanes), .resting = (uint32_t)(rows->states - 1)};
+    count_path_function *count_path =
+        prediction->ratios ? SABLE_ISA_PICK(rollouts_count_weighted) : SABLE_ISA_PICK(rollouts_count_path_lanes);
     int threads = omp_get_max_threads();
     struct predictor *all = sable_array(threads, 1, sizeof *all);
     int64_t taken = 0, cut = 0, saturated = 0;
@@ -126,9 +144,9 @@ static bool predict(const struct prediction *prediction, struct sable_exact_mome
     {
         struct predictor *own = &all[omp_get_thread_num()];
         struct dealer dealer = {.walk = &walk, .share = prediction->share, .taken = &taken};
-        good = predictor_make(prediction, LANES, own);
+        good = predictor_make(prediction, LANES, count_path, own);
         if (good)
-            predict_lanes(&dealer, own, chunk);
+            predict_lanes(&dealer, own, moments, chunk);
         cut += own->lost.cut;
         saturated += own->lost.saturated;
 #pragma omp barrier
@@ -195,13 +213,17 @@ static bool reference(const struct prediction *prediction, struct sable_exact_mo
     const struct sable_rollouts_share *share = prediction->share;
     const struct walk walk = {.rows = prediction->rows};
     struct predictor p;
-    bool good = predictor_make(prediction, 1, &p);
+    count_path_function *count_path =
+        prediction->ratios ? SABLE_ISA_PICK(rollouts_count_weighted) : SABLE_ISA_PICK(rollouts_count_path);
+    bool good = predictor_make(prediction, 1, count_path, &p);
     for (int64_t i = 0; i < share->count && good; i++) {
         int64_t first = (share->first + i * share->stride) * SABLE_CHUNK;
         int64_t count = share->episodes - first < SABLE_CHUNK ? share->episodes - first : SABLE_CHUNK;
         chunk[i] = (struct sable_rollouts_chunk){0};
-        for (int64_t k = 0; k < count; k++)
+        for (int64_t k = 0; k < count; k++) {
+            flush_in_time(&p, moments);
             p.count_path(&p, play_path(&p, &walk, share->seed, share->repeat_counters ? k : first + k), &chunk[i]);
+        }
     }
     for (int64_t s = 0; s < prediction->states && good; s++)
         flush_state(&p, s, moments);

@@ -9,6 +9,9 @@ struct predictor;
 typedef void count_path_function(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk);
 SABLE_ISA_DECLARE(void, rollouts_count_path,
                   (struct predictor * p, int64_t length, struct sable_rollouts_chunk *chunk));
+/* The same bits in vectors, where there is such a version; p->value is used. */
+SABLE_ISA_DECLARE(void, rollouts_count_path_lanes,
+                  (struct predictor * p, int64_t length, struct sable_rollouts_chunk *chunk));
 
 /* The same of off-policy episodes: outcomes of pairs, tallies of states. */
 SABLE_ISA_DECLARE(void, rollouts_count_weighted,
@@ -26,7 +29,8 @@ struct predictor {
     const struct sable_rollouts_ratios *ratios; /* off-policy only */
     int64_t states;                             /* that have tallies */
     int tallies;                                /* of each */
-    struct sable_tally *tally;                  /* [states × tallies] */
+    struct sable_digits *tally;                 /* [states × tallies] */
+    int64_t unflushed;                          /* values added to tallies, at most */
     int64_t *seen;                              /* [states] the last episode that visited, as counted by `serial` */
     int64_t serial;
     struct sable_rollouts_lost lost;
@@ -34,6 +38,7 @@ struct predictor {
     int64_t blocks;       /* of an episode that reaches the horizon */
     int64_t begun[LANES]; /* block of the ring's time in which the lane's episode began */
     uint32_t *path;       /* [STEPS·blocks] outcomes of one episode; | COUNTS */
+    double *value;        /* [STEPS·blocks] returns after its steps */
 };
 #define COUNTS (UINT32_C(1) << 31)
 

@@ -27,13 +27,13 @@ static inline double return_of(const struct predictor *p, int64_t length)
 {
     double value = 0;
     for (int64_t t = length - 1; t >= 0; t--)
-        value = fma(p->rows->gamma, value, p->rows->entry[p->path[t] >> 1].reward[p->path[t] & 1]);
+        value = fma(p->rows->gamma, value, sable_rollouts_reward(p->rows, p->path[t]));
     return value;
 }
 
 void SABLE_ISA_NAME(rollouts_count_path)(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
 {
-    const struct sable_rollouts_entry *entry = p->rows->entry;
+    const struct sable_rollouts_rows *rows = p->rows;
     const double gamma = p->rows->gamma;
     uint32_t *path = p->path;
     int64_t start = state_of(p, path[0]);
@@ -48,19 +48,28 @@ void SABLE_ISA_NAME(rollouts_count_path)(struct predictor *p, int64_t length, st
         for (int64_t t = length - 1; t >= 0; t--) {
             uint32_t outcome = path[t] & ~COUNTS;
             int64_t s = state_of(p, outcome);
-            value = fma(gamma, value, entry[outcome >> 1].reward[outcome & 1]);
+            value = fma(gamma, value, sable_rollouts_reward(rows, outcome));
             /* No branch, which a random walk would make a guess: a visit that doesn't count adds zeros. */
             int64_t counts = path[t] >> 31, quantised = sable_exact_quantise(value) & -counts;
-            struct sable_tally *visits = &p->tally[s * VALUE_TALLIES + TALLY_VISITS];
-            sable_tally_add(visits, quantised);
+            struct sable_digits *visits = &p->tally[s * VALUE_TALLIES + TALLY_VISITS];
+            sable_digits_add(visits, quantised);
             visits->count += counts - 1;
             sum += (uint64_t)quantised * (uint64_t)(2 * s + 1);
         }
     }
-    sable_tally_add(&p->tally[start * VALUE_TALLIES + TALLY_STARTS], sable_exact_quantise(value));
+    sable_digits_add(&p->tally[start * VALUE_TALLIES + TALLY_STARTS], sable_exact_quantise(value));
     chunk->sum += sum;
     chunk->steps += length;
 }
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include "predict_avx512.h"
+#else
+void SABLE_ISA_NAME(rollouts_count_path_lanes)(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
+{
+    SABLE_ISA_NAME(rollouts_count_path)(p, length, chunk);
+}
+#endif
 
 /* Of a weight or a weighted return: beyond what sums can hold it is cut down, and counted. */
 static inline double hold(double value, int64_t *saturated)
@@ -72,7 +81,7 @@ static inline double hold(double value, int64_t *saturated)
 
 void SABLE_ISA_NAME(rollouts_count_weighted)(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk)
 {
-    const struct sable_rollouts_entry *entry = p->rows->entry;
+    const struct sable_rollouts_rows *rows = p->rows;
     const uint32_t actions = (uint32_t)p->ratios->actions;
     const double gamma = p->rows->gamma;
     uint32_t *path = p->path;
@@ -85,16 +94,16 @@ void SABLE_ISA_NAME(rollouts_count_weighted)(struct predictor *p, int64_t length
     }
     for (int64_t t = length - 1; t >= 0; t--) {
         uint32_t outcome = path[t] & ~COUNTS, pair = (uint32_t)state_of(p, outcome);
-        value = fma(gamma, value, entry[outcome >> 1].reward[outcome & 1]);
+        value = fma(gamma, value, sable_rollouts_reward(rows, outcome));
         weight *= p->ratios->ratio[pair];
         if (!(path[t] & COUNTS))
             continue;
-        struct sable_tally *tally = &p->tally[(int64_t)(pair / actions) * WEIGHT_TALLIES];
+        struct sable_digits *tally = &p->tally[(int64_t)(pair / actions) * WEIGHT_TALLIES];
         int64_t w = sable_exact_quantise(hold(weight, &p->lost.saturated));
         int64_t x = sable_exact_quantise(hold(weight * value, &p->lost.saturated));
-        sable_tally_add(&tally[TALLY_PRODUCT], x);
-        sable_tally_add(&tally[TALLY_WEIGHT], w);
-        sable_tally_add(&tally[TALLY_BOTH], x + w);
+        sable_digits_add(&tally[TALLY_PRODUCT], x);
+        sable_digits_add(&tally[TALLY_WEIGHT], w);
+        sable_digits_add(&tally[TALLY_BOTH], x + w);
         chunk->sum += ((uint64_t)x + 3 * (uint64_t)w) * (uint64_t)(2 * (pair / actions) + 1);
     }
     chunk->steps += length;

@@ -2,6 +2,7 @@
 #include "sable_rollouts.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "sable_array.h"
 #include "sable_gridworld.h"
@@ -16,28 +17,28 @@ static uint32_t arrival(uint8_t kind)
 {
     switch (kind) {
     case SABLE_CELL_OBSTACLE:
-        return PAID_BOUNDARY;
+        return PAID_BOUNDARY << SABLE_ARRIVAL_PAYS;
     case SABLE_CELL_FORBIDDEN:
-        return PAID_FORBIDDEN | SABLE_ARRIVAL_MOVES;
+        return PAID_FORBIDDEN << SABLE_ARRIVAL_PAYS | SABLE_ARRIVAL_MOVES;
     case SABLE_CELL_TARGET:
-        return PAID_TARGET | SABLE_ARRIVAL_MOVES;
+        return PAID_TARGET << SABLE_ARRIVAL_PAYS | SABLE_ARRIVAL_MOVES;
     case SABLE_CELL_GOAL:
-        return PAID_TARGET | SABLE_ARRIVAL_MOVES | SABLE_ARRIVAL_ENDS;
+        return PAID_TARGET << SABLE_ARRIVAL_PAYS | SABLE_ARRIVAL_MOVES | SABLE_ARRIVAL_ENDS;
     case SABLE_CELL_HOLE:
-        return PAID_HOLE | SABLE_ARRIVAL_MOVES | SABLE_ARRIVAL_ENDS;
+        return PAID_HOLE << SABLE_ARRIVAL_PAYS | SABLE_ARRIVAL_MOVES | SABLE_ARRIVAL_ENDS;
     default:
-        return PAID_OTHER | SABLE_ARRIVAL_MOVES;
+        return PAID_OTHER << SABLE_ARRIVAL_PAYS | SABLE_ARRIVAL_MOVES;
     }
 }
 
 static uint32_t row_of(const uint8_t *kind, int64_t height, int64_t width, bool wraps, int64_t r, int64_t c)
 {
     static const int down[DIRECTIONS] = {-1, 0, 1, 0}, right[DIRECTIONS] = {0, 1, 0, -1};
-    const uint32_t ended = PAID_NOTHING | SABLE_ARRIVAL_ENDS | SABLE_ARRIVAL_AFTER_END;
+    const uint32_t ended = PAID_NOTHING << SABLE_ARRIVAL_PAYS | SABLE_ARRIVAL_ENDS, directions = 0x03020100;
     uint8_t own = kind[r * width + c];
     if (own == SABLE_CELL_GOAL || own == SABLE_CELL_HOLE || own == SABLE_CELL_OBSTACLE)
-        return ended * 0x01010101u;
-    uint32_t row = 0;
+        return ended * 0x01010101u | directions;
+    uint32_t row = directions;
     for (int d = 0; d < DIRECTIONS; d++) {
         int64_t i = r + down[d], j = c + right[d];
         bool over = wraps && (j < 0 || j >= width);
@@ -88,7 +89,7 @@ bool sable_rollouts_grid_make(const uint8_t *kind, int64_t height, int64_t width
         for (int64_t c = 0; c < width; c++)
             grid->row[r * width + c] = row_of(kind, height, width, rules->wraps, r, c);
     for (int64_t s = 0; s < height * width; s++)
-        if (!(grid->row[s] & SABLE_ARRIVAL_AFTER_END))
+        if (!sable_rollouts_after_end(grid->row[s]))
             grid->start[grid->starts++] = (uint32_t)s;
     return true;
 }
@@ -116,10 +117,73 @@ struct worklist {
     int32_t *small, *large;
 };
 
-static void set_side(struct sable_rollouts_entry *entry, int side, const struct sable_rollouts_outcome *outcome)
+/* The different rewards of a model: their numbers are found by hashing their bits. */
+struct rewards {
+    double *value;  /* [SABLE_ROLLOUTS_MAX_REWARDS] */
+    int32_t *place; /* [REWARD_SLOTS] 1 + a value's number, or 0 */
+    int64_t count;
+};
+enum { REWARD_SLOT_BITS = 17, REWARD_SLOTS = 1 << REWARD_SLOT_BITS };
+
+/* The number of a reward; it is added if it is new and there is room. −1: there is none. */
+static int64_t reward_number(struct rewards *rewards, double reward, bool add)
 {
-    entry->next[side] = outcome->next < 0 ? SABLE_ROW_END : (uint32_t)outcome->next;
-    entry->reward[side] = outcome->reward;
+    uint64_t bits;
+    memcpy(&bits, &reward, sizeof bits);
+    uint64_t slot = bits * UINT64_C(0x9e3779b97f4a7c15) >> (64 - REWARD_SLOT_BITS);
+    for (;; slot = (slot + 1) % REWARD_SLOTS) {
+        int32_t *place = &rewards->place[slot];
+        if (*place != 0 && memcmp(&rewards->value[*place - 1], &reward, sizeof reward) == 0)
+            return *place - 1;
+        if (*place == 0 && (!add || rewards->count == SABLE_ROLLOUTS_MAX_REWARDS))
+            return -1;
+        if (*place == 0) {
+            rewards->value[rewards->count] = reward;
+            *place = (int32_t)++rewards->count;
+        }
+    }
+}
+
+/* Finds all rewards of a model; count −1: they are too many. False if memory is short. */
+static bool find_rewards(const void *model, sable_rollouts_outcomes *outcomes, int64_t states, int64_t most_outcomes,
+                         struct rewards *rewards)
+{
+    struct sable_rollouts_outcome *outcome = sable_array(most_outcomes, 1, sizeof *outcome);
+    *rewards = (struct rewards){.value = sable_array(SABLE_ROLLOUTS_MAX_REWARDS, 1, sizeof *rewards->value),
+                                .place = sable_array(REWARD_SLOTS, 1, sizeof *rewards->place)};
+    bool good = outcome && rewards->value && rewards->place;
+    if (good) {
+        memset(rewards->place, 0, REWARD_SLOTS * sizeof *rewards->place);
+        reward_number(rewards, 0, true); /* the end's */
+    }
+    for (int64_t s = 0; s < states && good && rewards->count >= 0; s++)
+        for (int64_t k = outcomes(model, s, outcome) - 1; k >= 0 && rewards->count >= 0; k--)
+            if (reward_number(rewards, outcome[k].reward, true) < 0)
+                rewards->count = -1;
+    sable_array_free(outcome);
+    return good;
+}
+
+static void free_rewards(struct rewards *rewards)
+{
+    sable_array_free(rewards->value);
+    sable_array_free(rewards->place);
+}
+
+/* Where a row's rewards go: numbers of the table, or the table by outcome; neither for starts. */
+struct paying {
+    struct rewards *rewards;
+    double *by_outcome; /* of the row's first outcome */
+};
+
+static void set_side(struct sable_rollouts_entry *row, int32_t column, int side,
+                     const struct sable_rollouts_outcome *outcome, const struct paying *paying)
+{
+    row[column].next[side] = outcome->next < 0 ? SABLE_ROW_END : (uint32_t)outcome->next;
+    if (paying->by_outcome)
+        paying->by_outcome[2 * column + side] = outcome->reward;
+    else if (paying->rewards)
+        row[column].reward[side] = (uint16_t)reward_number(paying->rewards, outcome->reward, false);
 }
 
 static uint32_t threshold_of(double weight)
@@ -130,7 +194,7 @@ static uint32_t threshold_of(double weight)
 
 /* One row of 2^bits columns; columns beyond the outcomes weigh nothing. */
 static void make_row(const struct sable_rollouts_outcome *outcome, int64_t count, int bits, struct worklist *work,
-                     struct sable_rollouts_entry *entry)
+                     const struct paying *paying, struct sable_rollouts_entry *entry)
 {
     int32_t columns = 1 << bits, smalls = 0, larges = 0;
     double total = 0;
@@ -140,8 +204,8 @@ static void make_row(const struct sable_rollouts_outcome *outcome, int64_t count
         const struct sable_rollouts_outcome *own = &outcome[k < count ? k : 0];
         work->weight[k] = k < count ? own->probability / total * columns : 0;
         entry[k] = (struct sable_rollouts_entry){.threshold = UINT32_MAX};
-        set_side(&entry[k], 0, own);
-        set_side(&entry[k], 1, own);
+        set_side(entry, k, 0, own, paying);
+        set_side(entry, k, 1, own, paying);
         if (work->weight[k] < 1)
             work->small[smalls++] = k;
         else
@@ -150,7 +214,7 @@ static void make_row(const struct sable_rollouts_outcome *outcome, int64_t count
     while (smalls > 0 && larges > 0) {
         int32_t small = work->small[--smalls], large = work->large[larges - 1];
         entry[small].threshold = threshold_of(work->weight[small]);
-        set_side(&entry[small], 1, &outcome[large]);
+        set_side(entry, small, 1, &outcome[large], paying);
         work->weight[large] -= 1 - work->weight[small];
         if (work->weight[large] < 1) {
             larges--;
@@ -164,13 +228,13 @@ static void make_row(const struct sable_rollouts_outcome *outcome, int64_t count
             for (int side = 0; side < 2; side++)
                 for (int64_t k = 0; k < count; k++)
                     if (outcome[k].probability > 0)
-                        set_side(&entry[small], side, &outcome[k]);
+                        set_side(entry, small, side, &outcome[k], paying);
     }
 }
 
 /* Rows 0 … states − 1 by `outcomes`, then `ends` rows of the end. */
 static bool make_rows(const void *model, sable_rollouts_outcomes *outcomes, int64_t states, int64_t ends,
-                      int64_t most_outcomes, int bits, struct sable_rollouts_entry *entry)
+                      int64_t most_outcomes, int bits, const struct paying *paying, struct sable_rollouts_entry *entry)
 {
     bool good = true;
 #pragma omp parallel reduction(&& : good)
@@ -185,7 +249,8 @@ static bool make_rows(const void *model, sable_rollouts_outcomes *outcomes, int6
             if (!good)
                 continue;
             int64_t count = s < states ? outcomes(model, s, outcome) : 0;
-            make_row(count ? outcome : &stay, count ? count : 1, bits, &work, entry + (s << bits));
+            struct paying own = {paying->rewards, paying->by_outcome ? paying->by_outcome + (2 * s << bits) : NULL};
+            make_row(count ? outcome : &stay, count ? count : 1, bits, &work, &own, entry + (s << bits));
         }
         sable_array_free(outcome);
         sable_array_free(work.weight);
@@ -223,14 +288,27 @@ bool sable_rollouts_rows_make(const void *model, sable_rollouts_outcomes *outcom
         return false;
     rows->entry = sable_array(rows->states << rows->bits, 1, sizeof *rows->entry);
     rows->start = sable_array(INT64_C(1) << rows->start_bits, 1, sizeof *rows->start);
-    return rows->entry && rows->start &&
-           make_rows(model, outcomes, states, 1, most_outcomes, rows->bits, rows->entry) &&
-           make_rows(&starts, start_outcomes, 1, 0, states, rows->start_bits, rows->start);
+    struct rewards rewards;
+    bool good = find_rewards(model, outcomes, states, most_outcomes, &rewards) && rows->entry && rows->start;
+    if (good) {
+        rows->by_outcome = rewards.count < 0;
+        rows->rewards = rows->by_outcome ? rows->states << (rows->bits + 1) : rewards.count;
+        rows->reward = sable_array(rows->rewards, 1, sizeof *rows->reward);
+        good = rows->reward != NULL;
+    }
+    if (good && !rows->by_outcome)
+        memcpy(rows->reward, rewards.value, (size_t)rows->rewards * sizeof *rows->reward);
+    const struct paying paying = {&rewards, rows->by_outcome ? rows->reward : NULL}, nothing = {NULL, NULL};
+    good = good && make_rows(model, outcomes, states, 1, most_outcomes, rows->bits, &paying, rows->entry) &&
+           make_rows(&starts, start_outcomes, 1, 0, states, rows->start_bits, &nothing, rows->start);
+    free_rewards(&rewards);
+    return good;
 }
 
 void sable_rollouts_rows_free(struct sable_rollouts_rows *rows)
 {
     sable_array_free(rows->entry);
     sable_array_free(rows->start);
+    sable_array_free(rows->reward);
     *rows = (struct sable_rollouts_rows){0};
 }

@@ -80,19 +80,51 @@ static inline void sable_tally_add(struct sable_tally *tally, int64_t quantised)
 /* moments += tally, carried. */
 void sable_tally_flush(const struct sable_tally *tally, struct sable_exact_moments *moments);
 
+/* The same in one cache line, for tallies of many states: a vector's worth of digits, to which the digits of a value
+ * are added one by one, without a carry. Below 2³³ each, they must be flushed before SABLE_DIGITS_MOST values. */
+struct sable_digits {
+    _Alignas(64) int64_t count;
+    int64_t sum[2];     /* q mod 2³², and the rest */
+    int64_t squares[4]; /* of q², in units of 1, 2³², 2⁶⁴, 2⁹⁶ */
+    int64_t none;
+};
+#define SABLE_DIGITS_MOST (INT64_C(1) << 29)
+
+static inline void sable_digits_add(struct sable_digits *digits, int64_t quantised)
+{
+    const uint64_t size = quantised < 0 ? -(uint64_t)quantised : (uint64_t)quantised;
+    const uint64_t low = size & UINT32_MAX, high = size >> 32; /* high < 2³⁰ */
+    const uint64_t first = low * low, cross = 2 * low * high, last = high * high;
+    digits->count++;
+    digits->sum[0] += quantised & UINT32_MAX;
+    digits->sum[1] += quantised >> 32;
+    digits->squares[0] += (int64_t)(first & UINT32_MAX);
+    digits->squares[1] += (int64_t)((first >> 32) + (cross & UINT32_MAX));
+    digits->squares[2] += (int64_t)((cross >> 32) + (last & UINT32_MAX));
+    digits->squares[3] += (int64_t)(last >> 32);
+}
+/* moments += digits, carried; the digits are 0 then. */
+void sable_digits_flush(struct sable_digits *digits, struct sable_exact_moments *moments);
+
 /* ---- Environments ---- */
 
 /* A grid of height × width cells under a policy that is the same in all cells: 4 bytes a cell, byte d for a move in
  * direction d (0 north, 1 east, 2 south, 3 west). The draw's four top bits choose one of 16 slots of the policy, which
  * holds the action; its low 28 bits f turn that to the left if f < turn_left, else to the right if f < turn_right.
- * Kinds of cells and rewards: sable_gridworld.h. */
+ * Kinds of cells and rewards: sable_gridworld.h. The four low bits of a byte say where the move leads, so that one
+ * look-up in 16 offsets takes it. */
 enum {
-    SABLE_ARRIVAL_REWARD = 7,     /* which of reward[8] is paid */
-    SABLE_ARRIVAL_ENDS = 8,       /* the episode ends with this move */
-    SABLE_ARRIVAL_MOVES = 16,     /* to the neighbour; else the agent stays */
-    SABLE_ARRIVAL_AFTER_END = 32, /* it had ended before: not a step */
-    SABLE_ARRIVAL_WRAPS = 64      /* it moves over the eastern or western edge, to the other end of the row */
+    SABLE_ARRIVAL_DIRECTION = 3, /* d itself */
+    SABLE_ARRIVAL_MOVES = 4,     /* to the neighbour; else the agent stays */
+    SABLE_ARRIVAL_WRAPS = 8,     /* and over the eastern or western edge, to the other end of the row */
+    SABLE_ARRIVAL_PAYS = 4,      /* the shift of which of reward[8] is paid */
+    SABLE_ARRIVAL_REWARD = 7 << SABLE_ARRIVAL_PAYS, /* all of its bits: the episode had ended before, not a step */
+    SABLE_ARRIVAL_ENDS = 128                        /* the episode ends with this move, or had ended before */
 };
+static inline bool sable_rollouts_after_end(uint32_t arrival)
+{
+    return (arrival & SABLE_ARRIVAL_REWARD) == SABLE_ARRIVAL_REWARD;
+}
 struct sable_rollouts_grid {
     int64_t height, width;
     bool wraps;    /* the westernmost column is east of the easternmost; width ≥ 3 */
@@ -111,20 +143,29 @@ struct sable_rollouts_grid {
 #define SABLE_ROW_END (UINT32_C(1) << 31) /* in `next`: the episode ends with this step */
 struct sable_rollouts_entry {
     uint32_t threshold; /* outcome 0 if the fraction is below */
-    uint32_t spare;
-    uint32_t next[2]; /* state; | SABLE_ROW_END */
-    double reward[2];
+    uint32_t next[2];   /* state; | SABLE_ROW_END */
+    uint16_t reward[2]; /* which of the table's; unused if it is by outcome */
 };
 struct sable_rollouts_rows {
     int64_t states; /* < 2³¹; the last one, states − 1, is where ended episodes stay */
     int bits;
     struct sable_rollouts_entry *entry; /* [states << bits] */
+    /* All different rewards; or, if they are more than 2¹⁶, one for each outcome: entry·2 + side. */
+    double *reward;
+    int64_t rewards;
+    bool by_outcome;
     double gamma;
     uint32_t horizon;
-    struct sable_rollouts_entry *start; /* [1 << start_bits], reward unused */
+    struct sable_rollouts_entry *start; /* [1 << start_bits], rewards unused */
     int start_bits;
 };
-enum { SABLE_ROLLOUTS_MAX_ENTRIES = 1 << 28 };
+enum { SABLE_ROLLOUTS_MAX_ENTRIES = 1 << 28, SABLE_ROLLOUTS_MAX_REWARDS = 1 << 16 };
+
+/* The reward of outcome = entry·2 + side. */
+static inline double sable_rollouts_reward(const struct sable_rollouts_rows *rows, uint32_t outcome)
+{
+    return rows->reward[rows->by_outcome ? outcome : rows->entry[outcome >> 1].reward[outcome & 1]];
+}
 
 /* What a cell's kind means (enum sable_gridworld_kind), with the rewards of value_iteration's gridworld. */
 struct sable_rollouts_grid_rules {

@@ -48,7 +48,7 @@ static void draw_starts(struct dealer *dealer)
     }
 }
 
-static bool take_chunk(struct dealer *dealer)
+bool sable_walk_take(struct dealer *dealer)
 {
     int64_t index;
 #pragma omp atomic capture
@@ -63,7 +63,7 @@ static bool take_chunk(struct dealer *dealer)
 
 bool sable_walk_deal(struct dealer *dealer, struct walk_lanes *lanes, int lane)
 {
-    if (dealer->left == 0 && !take_chunk(dealer)) {
+    if (dealer->left == 0 && !sable_walk_take(dealer)) {
         lanes->state[lane] = dealer->walk->resting;
         lanes->block[lane] = 0;
         return false;
@@ -93,24 +93,6 @@ uint32_t sable_walk_begin(struct dealer *dealer, struct walk_lanes *lanes)
 
 /* ---- What episodes contribute ---- */
 
-/* Tallies of one thread. */
-struct tallies {
-    struct sable_tally returns, lengths;
-    int64_t cut, histogram[SABLE_LENGTH_BINS];
-};
-
-static inline void count_episode(double total, uint32_t length, bool cut, struct tallies *tallies,
-                                 struct sable_rollouts_chunk *chunk)
-{
-    int64_t quantised = sable_exact_quantise(total);
-    sable_tally_add(&tallies->returns, quantised);
-    sable_tally_add(&tallies->lengths, (int64_t)length << 24);
-    tallies->cut += cut;
-    tallies->histogram[31 - __builtin_clz(length | 1)]++;
-    chunk->sum += (uint64_t)quantised;
-    chunk->steps += length;
-}
-
 static void add_tallies(const struct tallies *tallies, struct sable_rollouts_totals *totals)
 {
     sable_tally_flush(&tallies->returns, &totals->returns);
@@ -131,44 +113,6 @@ void sable_rollouts_totals_carry(struct sable_rollouts_totals *totals)
 
 /* ---- In lanes ---- */
 
-static void play_grid(struct dealer *dealer, struct tallies *tallies, struct sable_rollouts_chunk *chunk)
-{
-    const struct sable_rollouts_grid *grid = dealer->walk->grid;
-    advance_grid_function *advance = SABLE_ISA_PICK(rollouts_advance_grid);
-    struct walk_lanes lanes;
-    _Alignas(64) uint32_t words[4 * LANES];
-    uint32_t playing = sable_walk_begin(dealer, &lanes);
-    while (playing) {
-        dealer->walk->draw(dealer->share->seed, SABLE_ROLLOUTS_STEP, lanes.low, lanes.high, lanes.block, words);
-        for (uint32_t ended = advance(grid, &lanes, words) & playing; ended; ended &= ended - 1) {
-            int l = __builtin_ctz(ended);
-            bool cut = !(grid->row[lanes.state[l]] & SABLE_ARRIVAL_AFTER_END);
-            count_episode(lanes.total[l], lanes.length[l], cut, tallies, &chunk[dealer->chunk_of_lane[l]]);
-            if (!sable_walk_deal(dealer, &lanes, l))
-                playing &= ~(UINT32_C(1) << l);
-        }
-    }
-}
-
-static void play_rows(struct dealer *dealer, struct tallies *tallies, struct sable_rollouts_chunk *chunk)
-{
-    const struct sable_rollouts_rows *rows = dealer->walk->rows;
-    advance_rows_function *advance = SABLE_ISA_PICK(rollouts_advance_rows);
-    struct walk_lanes lanes;
-    _Alignas(64) uint32_t words[4 * LANES];
-    uint32_t playing = sable_walk_begin(dealer, &lanes);
-    while (playing) {
-        dealer->walk->draw(dealer->share->seed, SABLE_ROLLOUTS_STEP, lanes.low, lanes.high, lanes.block, words);
-        for (uint32_t ended = advance(rows, &lanes, words, NULL) & playing; ended; ended &= ended - 1) {
-            int l = __builtin_ctz(ended);
-            bool cut = lanes.state[l] != (uint32_t)(rows->states - 1);
-            count_episode(lanes.total[l], lanes.length[l], cut, tallies, &chunk[dealer->chunk_of_lane[l]]);
-            if (!sable_walk_deal(dealer, &lanes, l))
-                playing &= ~(UINT32_C(1) << l);
-        }
-    }
-}
-
 static void play(const struct walk *walk, const struct sable_rollouts_share *share,
                  struct sable_rollouts_totals *totals, struct sable_rollouts_chunk *chunk)
 {
@@ -179,9 +123,9 @@ static void play(const struct walk *walk, const struct sable_rollouts_share *sha
         struct dealer dealer = {.walk = walk, .share = share, .taken = &taken};
         struct tallies tallies = {0};
         if (walk->grid)
-            play_grid(&dealer, &tallies, chunk);
+            SABLE_ISA_PICK(rollouts_play_grid)(&dealer, &tallies, chunk);
         else
-            play_rows(&dealer, &tallies, chunk);
+            SABLE_ISA_PICK(rollouts_play_rows)(&dealer, &tallies, chunk);
 #pragma omp critical(sable_rollouts_totals)
         add_tallies(&tallies, totals);
     }
@@ -243,7 +187,7 @@ static double grid_episode(const struct sable_rollouts_grid *grid, uint32_t stat
             c += right[direction];
             c = c < 0 ? grid->width - 1 : c == grid->width ? 0 : c; /* only where the map wraps */
         }
-        total = fma(discount, grid->reward[arrival & SABLE_ARRIVAL_REWARD], total);
+        total = fma(discount, grid->reward[(arrival & SABLE_ARRIVAL_REWARD) >> SABLE_ARRIVAL_PAYS], total);
         discount *= grid->gamma;
         *cut = !(arrival & SABLE_ARRIVAL_ENDS);
     }
@@ -259,7 +203,8 @@ static double rows_episode(const struct sable_rollouts_rows *rows, uint32_t stat
         uint64_t word = (uint64_t)step_word(seed, id, *length) << rows->bits;
         const struct sable_rollouts_entry *entry = &rows->entry[((uint64_t)state << rows->bits) + (word >> 32)];
         int side = (uint32_t)word >= entry->threshold;
-        total = fma(discount, entry->reward[side], total);
+        total =
+            fma(discount, sable_rollouts_reward(rows, (uint32_t)(2 * (entry - rows->entry)) + (uint32_t)side), total);
         discount *= rows->gamma;
         *cut = !(entry->next[side] & SABLE_ROW_END);
         state = entry->next[side];
@@ -279,7 +224,7 @@ static void play_reference(const struct walk *walk, const struct sable_rollouts_
             bool cut;
             double total = walk->grid ? grid_episode(walk->grid, state, share->seed, id, &length, &cut)
                                       : rows_episode(walk->rows, state, share->seed, id, &length, &cut);
-            count_episode(total, length, cut, &tallies, &chunk[i]);
+            sable_walk_count(total, length, cut, &tallies, &chunk[i]);
         }
     }
     add_tallies(&tallies, totals);

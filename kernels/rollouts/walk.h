@@ -24,12 +24,41 @@ struct walk {
 struct dealer {
     const struct walk *walk;
     const struct sable_rollouts_share *share;
-    int64_t *taken;               /* of the share's chunks, by all threads together */
-    int64_t chunk;                /* index into the share of the chunk in hand, −1 at first */
-    int64_t drawn, left;          /* the next episode's id as it is drawn for, and how many are left */
-    uint32_t start[SABLE_CHUNK];  /* where the chunk's episodes start */
-    int64_t chunk_of_lane[LANES]; /* what each lane plays */
+    int64_t *taken;                      /* of the share's chunks, by all threads together */
+    int64_t chunk;                       /* index into the share of the chunk in hand, −1 at first */
+    int64_t drawn, left;                 /* the next episode's id as it is drawn for, and how many are left */
+    uint32_t start[SABLE_CHUNK + LANES]; /* where the chunk's episodes start; some more can be read */
+    int64_t chunk_of_lane[LANES];        /* what each lane plays */
 };
+
+/* Tallies of one thread. */
+struct tallies {
+    struct sable_tally returns, lengths;
+    int64_t cut, histogram[SABLE_LENGTH_BINS];
+};
+
+/* What an episode contributes. */
+static inline void sable_walk_count(double total, uint32_t length, bool cut, struct tallies *tallies,
+                                    struct sable_rollouts_chunk *chunk)
+{
+    int64_t quantised = sable_exact_quantise(total);
+    sable_tally_add(&tallies->returns, quantised);
+    sable_tally_add(&tallies->lengths, (int64_t)length << 24);
+    tallies->cut += cut;
+    tallies->histogram[31 - __builtin_clz(length | 1)]++;
+    chunk->sum += (uint64_t)quantised;
+    chunk->steps += length;
+}
+
+/* One thread plays what it can take from its rank's share: chunk[share->count]. Wider levels than the others' 32 lanes
+ * keep their lanes to themselves. */
+SABLE_ISA_DECLARE(void, rollouts_play_grid,
+                  (struct dealer * dealer, struct tallies *tallies, struct sable_rollouts_chunk *chunk));
+SABLE_ISA_DECLARE(void, rollouts_play_rows,
+                  (struct dealer * dealer, struct tallies *tallies, struct sable_rollouts_chunk *chunk));
+
+/* Takes the next chunk into an empty hand and draws where its episodes start; false if there is none. */
+bool sable_walk_take(struct dealer *dealer);
 
 /* Where an episode starts, of the two words drawn for it. */
 uint32_t sable_walk_start(const struct walk *walk, uint32_t high, uint32_t low);

@@ -7,6 +7,10 @@
 
 enum { LANES = SABLE_DRAW_LANES, STEPS = 4 }; /* steps: the words of a Philox block */
 
+/* Philox4x32-10's constants (Salmon et al. 2011, table 2). */
+enum { PHILOX_ROUNDS = 10 };
+static const uint32_t philox_multiplier[2] = {0xd2511f53, 0xcd9e8d57}, philox_weyl[2] = {0x9e3779b9, 0xbb67ae85};
+
 /* Lane l plays the episode (low, high)[l], which stands in state[l] before step 4·block[l]. */
 struct walk_lanes {
     _Alignas(64) uint32_t low[LANES], high[LANES], block[LANES];
@@ -19,8 +23,9 @@ SABLE_ISA_DECLARE(void, rollouts_draw_lanes,
                   (uint64_t seed, uint32_t purpose, const uint32_t *low, const uint32_t *high, const uint32_t *block,
                    uint32_t *words));
 
-/* Four steps of every lane. Returns the lanes whose episode has ended, one bit each. With `trace`, outcome
- * trace[j·LANES + l] = entry·2 + side that lane l took in step j, also after its end. */
+/* Four steps of every lane. Returns the lanes whose episode has ended, one bit each. With `trace`, which
+ * must be at level v4, totals and discounts are left alone, and trace[j·LANES + l] = entry·2 + side is the outcome that
+ * lane l took in step j, also after its end. */
 SABLE_ISA_DECLARE(uint32_t, rollouts_advance_grid,
                   (const struct sable_rollouts_grid *grid, struct walk_lanes *lanes, const uint32_t *words));
 SABLE_ISA_DECLARE(uint32_t, rollouts_advance_rows,

@@ -13,10 +13,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Philox4x32's constants (Salmon et al. 2011, table 2). */
-static const uint32_t multiplier[2] = {0xd2511f53, 0xcd9e8d57}, weyl[2] = {0x9e3779b9, 0xbb67ae85};
-enum { ROUNDS = 10 };
-
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
 #include "walk_lanes_avx512.h"
 #else
@@ -36,9 +32,9 @@ void SABLE_ISA_NAME(rollouts_draw_lanes)(uint64_t seed, uint32_t purpose, const 
             c0[l] = low[from + l], c1[l] = high[from + l];
             c2[l] = block[from + l], c3[l] = purpose;
         }
-        for (int round = 0; round < ROUNDS; round++, key0 += weyl[0], key1 += weyl[1])
+        for (int round = 0; round < PHILOX_ROUNDS; round++, key0 += philox_weyl[0], key1 += philox_weyl[1])
             for (int l = 0; l < WIDE; l++) {
-                uint64_t p0 = (uint64_t)c0[l] * multiplier[0], p1 = (uint64_t)c2[l] * multiplier[1];
+                uint64_t p0 = (uint64_t)c0[l] * philox_multiplier[0], p1 = (uint64_t)c2[l] * philox_multiplier[1];
                 c0[l] = (uint32_t)(p1 >> 32) ^ c1[l] ^ key0;
                 c2[l] = (uint32_t)(p0 >> 32) ^ c3[l] ^ key1;
                 c1[l] = (uint32_t)p1;
@@ -75,11 +71,11 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
             uint32_t step = ((d & 1) ? 1 : width) * ((d == 0 || d == 3) ? -1u : 1u);
             step += (now & SABLE_ARRIVAL_WRAPS) ? width * (d == 1 ? -1u : 1u) : 0;
             state[l] += (now & SABLE_ARRIVAL_MOVES) ? step : 0;
-            length[l] += (now & SABLE_ARRIVAL_AFTER_END) ? 0 : 1;
+            length[l] += sable_rollouts_after_end(now) ? 0 : 1;
             arrival[l] = now;
         }
         for (int l = 0; l < LANES; l++) {
-            total[l] = fma(discount[l], reward[arrival[l] & SABLE_ARRIVAL_REWARD], total[l]);
+            total[l] = fma(discount[l], reward[(arrival[l] & SABLE_ARRIVAL_REWARD) >> SABLE_ARRIVAL_PAYS], total[l]);
             discount[l] *= gamma;
         }
     }
@@ -111,12 +107,14 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_rows)(const struct sable_rollouts_rows 
             lanes->state[l] = (next & SABLE_ROW_END) ? end : next;
             outcome[l] = 2 * index + side;
         }
+        if (trace) {
+            memcpy(trace + j * LANES, outcome, sizeof outcome);
+            continue;
+        }
         for (int l = 0; l < LANES; l++) {
-            lanes->total[l] = fma(lanes->discount[l], entry[outcome[l] >> 1].reward[outcome[l] & 1], lanes->total[l]);
+            lanes->total[l] = fma(lanes->discount[l], sable_rollouts_reward(rows, outcome[l]), lanes->total[l]);
             lanes->discount[l] *= gamma;
         }
-        if (trace)
-            memcpy(trace + j * LANES, outcome, sizeof outcome);
     }
     uint32_t ended = 0;
     for (int l = 0; l < LANES; l++) {

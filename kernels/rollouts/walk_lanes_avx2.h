@@ -11,8 +11,8 @@ struct counters {
 
 static inline void philox_round(struct counters *c, __m256i key0, __m256i key1)
 {
-    __m256i p0 = _mm256_mul_epu32(c->c0, _mm256_set1_epi64x(multiplier[0]));
-    __m256i p1 = _mm256_mul_epu32(c->c2, _mm256_set1_epi64x(multiplier[1]));
+    __m256i p0 = _mm256_mul_epu32(c->c0, _mm256_set1_epi64x(philox_multiplier[0]));
+    __m256i p1 = _mm256_mul_epu32(c->c2, _mm256_set1_epi64x(philox_multiplier[1]));
     c->c0 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(p1, 32), c->c1), key0);
     c->c2 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(p0, 32), c->c3), key1);
     c->c1 = p1;
@@ -44,7 +44,7 @@ void SABLE_ISA_NAME(rollouts_draw_lanes)(uint64_t seed, uint32_t purpose, const 
         __m256i c3 = _mm256_set1_epi64x(purpose);
         struct counters even = {c0, c1, c2, c3};
         struct counters odd = {_mm256_srli_epi64(c0, 32), _mm256_srli_epi64(c1, 32), _mm256_srli_epi64(c2, 32), c3};
-        for (int round = 0; round < ROUNDS; round++, key0 += weyl[0], key1 += weyl[1]) {
+        for (int round = 0; round < PHILOX_ROUNDS; round++, key0 += philox_weyl[0], key1 += philox_weyl[1]) {
             philox_round(&even, _mm256_set1_epi64x(key0), _mm256_set1_epi64x(key1));
             philox_round(&odd, _mm256_set1_epi64x(key0), _mm256_set1_epi64x(key1));
         }
@@ -65,8 +65,9 @@ struct walkers {
 static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct walkers *w, __m256i u, bool wraps)
 {
     const int width = (int)grid->width;
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i delta = _mm256_setr_epi32(-width, 1, width, -1, -width, 1 - width, width, width - 1);
+    const __m256i nothing = _mm256_set1_epi32(SABLE_ARRIVAL_REWARD);
+    /* Moves by d and SABLE_ARRIVAL_MOVES: the three low bits of an arrival. */
+    const __m256i delta = _mm256_setr_epi32(0, 0, 0, 0, -width, 1, width, -1);
     __m256i row = _mm256_i32gather_epi32((const int *)grid->row, w->state, 4);
     /* Fractions and thresholds are below 2³¹: signed comparisons will do. A comparison's truth is −1. */
     __m256i fraction = _mm256_and_si256(u, _mm256_set1_epi32(0xfffffff));
@@ -77,13 +78,17 @@ static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct w
     d = _mm256_add_epi32(_mm256_sub_epi32(d, right), _mm256_add_epi32(left, left));
     d = _mm256_and_si256(d, _mm256_set1_epi32(3));
     __m256i arrival = _mm256_srlv_epi32(row, _mm256_slli_epi32(d, 3));
-    __m256i moves = _mm256_cmpgt_epi32(_mm256_and_si256(arrival, _mm256_set1_epi32(SABLE_ARRIVAL_MOVES)), zero);
-    __m256i playing = _mm256_cmpeq_epi32(_mm256_and_si256(arrival, _mm256_set1_epi32(SABLE_ARRIVAL_AFTER_END)), zero);
-    if (wraps) /* SABLE_ARRIVAL_WRAPS chooses the upper half of the moves */
-        d = _mm256_or_si256(d, _mm256_and_si256(_mm256_srli_epi32(arrival, 4), _mm256_set1_epi32(4)));
-    w->state = _mm256_add_epi32(w->state, _mm256_and_si256(moves, _mm256_permutevar8x32_epi32(delta, d)));
-    w->length = _mm256_sub_epi32(w->length, playing);
-    __m256i paid = _mm256_and_si256(arrival, _mm256_set1_epi32(SABLE_ARRIVAL_REWARD));
+    __m256i step = _mm256_permutevar8x32_epi32(delta, arrival);
+    if (wraps) { /* eastward, d = 1, back by the width; westward, d = 3, on by it */
+        __m256i over = _mm256_srai_epi32(_mm256_slli_epi32(arrival, 28), 31); /* SABLE_ARRIVAL_WRAPS as a mask */
+        __m256i round = _mm256_mullo_epi32(_mm256_sub_epi32(d, _mm256_set1_epi32(2)), _mm256_set1_epi32(width));
+        step = _mm256_add_epi32(step, _mm256_and_si256(over, round));
+    }
+    w->state = _mm256_add_epi32(w->state, step);
+    __m256i paid = _mm256_and_si256(arrival, nothing);
+    __m256i over = _mm256_cmpeq_epi32(paid, nothing);
+    w->length = _mm256_add_epi32(w->length, _mm256_add_epi32(over, _mm256_set1_epi32(1)));
+    paid = _mm256_srli_epi32(paid, SABLE_ARRIVAL_PAYS);
     for (int h = 0; h < 2; h++) {
         __m128i index = h ? _mm256_extracti128_si256(paid, 1) : _mm256_castsi256_si128(paid);
         w->total[h] = _mm256_fmadd_pd(w->discount[h], _mm256_i32gather_pd(grid->reward, index, 8), w->total[h]);
@@ -108,7 +113,7 @@ static inline uint32_t advance_grid(const struct sable_rollouts_grid *grid, stru
             arrival = grid_step(grid, &w, load(words + j * LANES + VECTOR * v), wraps);
         __m256i block = load(lanes->block + VECTOR * v);
         __m256i cut = _mm256_cmpeq_epi32(_mm256_max_epi32(block, last), block);
-        __m256i end = _mm256_slli_epi32(arrival, 28); /* SABLE_ARRIVAL_ENDS becomes the sign */
+        __m256i end = _mm256_slli_epi32(arrival, 24); /* SABLE_ARRIVAL_ENDS becomes the sign */
         ended |= (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_or_si256(cut, end))) << (VECTOR * v);
         store(lanes->block + VECTOR * v, _mm256_add_epi32(block, _mm256_set1_epi32(1)));
         store(lanes->state + VECTOR * v, w.state);

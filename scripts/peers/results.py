@@ -34,7 +34,7 @@ def text(size):
 
 COUNTERS = numpy.dtype(
     [("rank", "<i4")]
-    + [(name, "<f8") for name in ("items", "flops_fp64", "operations_fp64", "flops_fp32", "flops_bf16", "bytes_memory", "random_accesses")]
+    + [(name, "<f8") for name in ("items", "flops_fp64", "operations_fp64", "operations_int32", "flops_fp32", "flops_bf16", "bytes_memory", "random_accesses")]
     + [(name, "<f8") for name in ("bytes_sent", "messages", "bytes_network_model", "messages_model", "memory_model")]
     + [("peak_rss", "<i8"), ("involuntary_switches", "<i8")]
     + [(name, "<f8") for name in ("steal_seconds", "clock_ghz_low", "clock_ghz_high")]

@@ -345,7 +345,7 @@ def test_tanh_without_noise_has_the_golden_iterates(run, tmp_path):
     case = ROBBINS_MONRO["tanh_noise_free"]
     for point in case["checkpoints"]:
         settings = ["-s", "rule=tanh", "-s", "sigma=0", "-s", f"start={case['w1']}"]
-        mean, variance = approximate(run, tmp_path, point["k"], max(128, 16384 // point["k"]), *settings)
+        mean, variance = approximate(run, tmp_path, point["k"], max(128, -(-16384 // point["k"])), *settings)
         assert abs(mean / point["w"] - 1) <= 1e-12 and variance == 0
 
 

@@ -44,6 +44,8 @@ static void every_level_does_each_multiply_add(void **state)
             assert_true(per_step >= 2 * 16 && fmod(per_step, 4) == 0); /* two of each of at least 16 lanes */
             assert_true(sable_peak_ops_fp64(threads, steps, 1, 3, &flops) == 3 * (double)steps);
             assert_true(flops / (double)steps / threads == per_step);
+            assert_true(sable_peak_ops_int32(threads, steps, 0, 3, &flops) == 3 * (double)steps);
+            assert_true(flops / (double)steps / threads == 2 * per_step);
             assert_true(sable_peak_fma_fp32(threads, steps, 1, 3, &flops) == 3 * (double)steps);
             assert_true(flops / (double)steps / threads == 2 * per_step);
         }
