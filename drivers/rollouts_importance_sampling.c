@@ -6,13 +6,13 @@
 #include <string.h>
 
 #include "rollouts_environment.h"
-#include "rollouts_share.h"
+#include "rollouts_sharing.h"
 #include "sable_array.h"
 
 struct weigh_params {
     struct rollouts_environment environment;
     int64_t episodes;
-    int visits, starts;
+    int visits, starts, sharing;
     double behaviour;
 };
 enum { CHOICE_START, CHOICE_FIRST };
@@ -33,6 +33,7 @@ static const struct sable_param parameters[] = {
      "which visits of a state count: that of the episode's start, or the first of every state"},
     {"starts", SABLE_CHOICE, PARAM(starts), "", 0, 0, 0, 0, start_choices, "each",
      "where episodes start: as the model says, or in each state that is no end alike"},
+    ROLLOUTS_SHARING_PARAMETER(PARAM(sharing)),
     {0},
 };
 
@@ -66,6 +67,7 @@ struct weigh_state {
     struct sable_rollouts_process process;
     double *behaviour, *ratio, *start; /* [pairs] */
     struct sable_rollouts_rows rows;
+    struct rollouts_sharing sharing;
     struct sable_rollouts_share share;
     struct sable_rollouts_chunk *chunk;
     int64_t each, first, count;             /* states that a rank sums up, and those of this one */
@@ -91,7 +93,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const double transitions = (double)(s ? s->model.transitions : size.transitions);
     const int bits = s ? s->rows.bits : sable_rollouts_row_bits(size.actions * size.outcomes);
     const double row = (double)sizeof(struct sable_rollouts_entry) * (double)(1 << bits);
-    const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
+    const double chunks = (double)rollouts_sharing_share(p->sharing, layout, 0, p->episodes).count;
     double steps = 0;
     for (int64_t i = 0; s && i < s->share.count; i++)
         steps += (double)s->chunk[i].steps;
@@ -113,6 +115,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 static void free_state(void *state)
 {
     struct weigh_state *s = state;
+    rollouts_sharing_close(&s->sharing);
     rollouts_model_free(&s->model);
     sable_rollouts_rows_free(&s->rows);
     sable_array_free(s->behaviour);
@@ -174,7 +177,9 @@ static int setup(const void *params, struct sable_context *context, void **state
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory");
     *state = s;
     s->params = *(const struct weigh_params *)params;
-    s->share = rollouts_share(context->layout, context->seed, s->params.episodes);
+    s->share = rollouts_sharing_share(s->params.sharing, context->layout, context->seed, s->params.episodes);
+    if (rollouts_sharing_open(&s->sharing, context, s->params.sharing, error))
+        return error->code;
     if (rollouts_environment_make(&s->params.environment, context, &s->model, error))
         return error->code;
     s->process = rollouts_model_process(&s->model);
@@ -197,12 +202,11 @@ static int setup(const void *params, struct sable_context *context, void **state
 
 static int reset(void *state, struct sable_context *context, struct sable_error *error)
 {
-    (void)error;
     struct weigh_state *s = state;
     memset(s->values, 0, (size_t)(s->each * context->layout.ranks) * sizeof *s->values);
     memset(s->chunk, 0, (size_t)s->share.count * sizeof *s->chunk);
     s->lost = (struct sable_rollouts_lost){0};
-    return SABLE_OK;
+    return rollouts_sharing_reset(&s->sharing, s->params.episodes, error);
 }
 
 /* ---- Run ---- */
@@ -215,7 +219,7 @@ static enum sable_rollouts_visits visits_of(const struct weigh_state *s)
 static int run(struct weigh_state *s, struct sable_context *context, sable_rollouts_off_policy *weigh,
                struct sable_error *error)
 {
-    struct sable_rollouts_share share = rollouts_faulty_share(context, &s->share);
+    struct sable_rollouts_share share = rollouts_sharing_play(&s->sharing, context, &s->share);
     struct sable_rollouts_rows rows = s->rows;
     const bool unweighted = context->fault == FAULT_UNWEIGHTED;
     double *ones = sable_array(unweighted ? s->rows.states : 1, 1, sizeof *ones);
@@ -226,6 +230,8 @@ static int run(struct weigh_state *s, struct sable_context *context, sable_rollo
         rows.gamma *= 1 - 1.0 / 16;
     if (!ones || !weigh(&rows, &share, &ratios, visits_of(s), s->values, &s->lost, s->chunk))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory for tallies");
+    else
+        rollouts_sharing_check(&s->sharing, error);
     sable_array_free(ones);
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
         s->values[s->model.states / 2].product.sum[0] ^= 1 << 20;
@@ -315,7 +321,8 @@ static int64_t replay(const struct weigh_state *s)
 {
     enum { MOST = 8 };
     int64_t index[MOST], differ = 0;
-    int count = rollouts_sample(&s->share, MOST, index);
+    int count = s->sharing.open ? rollouts_sample_played(&s->share, s->chunk, MOST, index)
+                                : rollouts_sample(&s->share, MOST, index);
     const struct sable_rollouts_ratios ratios = {s->ratio, s->model.actions};
     struct sable_rollouts_weighted *values = sable_array(s->model.states, 1, sizeof *values);
     for (int k = 0; k < count && values && differ >= 0; k++) {

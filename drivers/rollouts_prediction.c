@@ -5,13 +5,13 @@
 #include <stdlib.h>
 
 #include "rollouts_environment.h"
-#include "rollouts_share.h"
+#include "rollouts_sharing.h"
 #include "sable_array.h"
 
 struct prediction_params {
     struct rollouts_environment environment;
     int64_t episodes;
-    int visits, starts;
+    int visits, starts, sharing;
 };
 enum { STARTS_MODEL, STARTS_EACH };
 
@@ -27,6 +27,7 @@ static const struct sable_param parameters[] = {
      "which visits of a state count: the first of an episode, or every one"},
     {"starts", SABLE_CHOICE, PARAM(starts), "", 0, 0, 0, 0, start_choices, "model",
      "where episodes start: as the model says, or in each state that is no end alike"},
+    ROLLOUTS_SHARING_PARAMETER(PARAM(sharing)),
     {0},
 };
 
@@ -57,6 +58,7 @@ struct prediction_state {
     struct prediction_params params;
     struct rollouts_model model;
     struct sable_rollouts_rows rows;
+    struct rollouts_sharing sharing;
     struct sable_rollouts_share share;
     struct sable_rollouts_chunk *chunk;
     int64_t each;                         /* states that each rank holds the values of in the end; the last fewer */
@@ -83,7 +85,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const int bits = s ? s->rows.bits : sable_rollouts_row_bits(size.actions * size.outcomes);
     const double row = (double)sizeof(struct sable_rollouts_entry) * (double)(1 << bits);
     const int64_t horizon = s ? s->model.horizon : p->environment.horizon;
-    const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
+    const double chunks = (double)rollouts_sharing_share(p->sharing, layout, 0, p->episodes).count;
     double steps = 0;
     for (int64_t i = 0; s && i < s->share.count; i++)
         steps += (double)s->chunk[i].steps;
@@ -105,6 +107,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 static void free_state(void *state)
 {
     struct prediction_state *s = state;
+    rollouts_sharing_close(&s->sharing);
     rollouts_model_free(&s->model);
     sable_rollouts_rows_free(&s->rows);
     sable_array_free(s->chunk);
@@ -162,7 +165,9 @@ static int setup(const void *params, struct sable_context *context, void **state
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory");
     *state = s;
     s->params = *(const struct prediction_params *)params;
-    s->share = rollouts_share(context->layout, context->seed, s->params.episodes);
+    s->share = rollouts_sharing_share(s->params.sharing, context->layout, context->seed, s->params.episodes);
+    if (rollouts_sharing_open(&s->sharing, context, s->params.sharing, error))
+        return error->code;
     if (make_model(s, context, error))
         return error->code;
     return make_values(s, context->layout, error);
@@ -170,14 +175,13 @@ static int setup(const void *params, struct sable_context *context, void **state
 
 static int reset(void *state, struct sable_context *context, struct sable_error *error)
 {
-    (void)error;
     struct prediction_state *s = state;
     for (int64_t i = 0; i < s->each * context->layout.ranks; i++)
         s->values[i] = (struct sable_rollouts_values){0};
     for (int64_t i = 0; i < s->share.count; i++)
         s->chunk[i] = (struct sable_rollouts_chunk){0};
     s->cut = 0;
-    return SABLE_OK;
+    return rollouts_sharing_reset(&s->sharing, s->params.episodes, error);
 }
 
 /* ---- Run ---- */
@@ -202,12 +206,14 @@ static int reduce(struct prediction_state *s, struct sable_context *context, str
 static int run(struct prediction_state *s, struct sable_context *context, sable_rollouts_predictor *predict,
                struct sable_error *error)
 {
-    struct sable_rollouts_share share = rollouts_faulty_share(context, &s->share);
+    struct sable_rollouts_share share = rollouts_sharing_play(&s->sharing, context, &s->share);
     struct sable_rollouts_rows rows = s->rows;
     if (context->fault == ROLLOUTS_BIASED_MODEL)
         rows.gamma *= 1 - 1.0 / 16;
     if (!predict(&rows, &share, (enum sable_rollouts_visits)s->params.visits, s->values, &s->cut, s->chunk))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory for tallies");
+    else
+        rollouts_sharing_check(&s->sharing, error);
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
         s->values[s->model.states / 2].visits.sum[0] ^= 1 << 20;
     sable_phase(context, PHASE_WAIT);
@@ -234,7 +240,8 @@ static int64_t replay(const struct prediction_state *s)
 {
     enum { MOST = 4 };
     int64_t index[MOST], differ = 0, cut;
-    int count = rollouts_sample(&s->share, MOST, index);
+    int count = s->sharing.open ? rollouts_sample_played(&s->share, s->chunk, MOST, index)
+                                : rollouts_sample(&s->share, MOST, index);
     struct sable_rollouts_values *values = sable_array(s->model.states, 1, sizeof *values);
     for (int k = 0; k < count && values && differ >= 0; k++) {
         struct sable_rollouts_share one = s->share;

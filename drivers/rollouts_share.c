@@ -32,6 +32,24 @@ int rollouts_sum(struct sable_context *context, int64_t *words, int count, struc
                            "MPI_Allreduce", error);
 }
 
+int rollouts_sample_played(const struct sable_rollouts_share *share, const struct sable_rollouts_chunk *chunk, int most,
+                           int64_t *index)
+{
+    struct sable_rollouts_share played = *share;
+    int64_t at = 0, rank = 0;
+    played.count = 0;
+    for (int64_t i = 0; i < share->count; i++)
+        played.count += chunk[i].steps > 0;
+    int count = rollouts_sample(&played, most, index); /* ascending places among those played */
+    for (int k = 0; k < count; k++)
+        for (; at < share->count; at++)
+            if (chunk[at].steps > 0 && rank++ == index[k]) {
+                index[k] = at++;
+                break;
+            }
+    return count;
+}
+
 int rollouts_sample(const struct sable_rollouts_share *share, int most, int64_t *index)
 {
     enum { PURPOSE_SAMPLE = 0x7276 }; /* "rv" */

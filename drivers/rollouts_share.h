@@ -32,6 +32,9 @@ int rollouts_sum(struct sable_context *context, int64_t *words, int count, struc
 
 /* Up to `most` of a share's chunks, the first and the last among them: indices into the share. Returns how many. */
 int rollouts_sample(const struct sable_rollouts_share *share, int most, int64_t *index);
+/* The same of those that have steps: a rank that takes chunks as they come has not played all. */
+int rollouts_sample_played(const struct sable_rollouts_share *share, const struct sable_rollouts_chunk *chunk, int most,
+                           int64_t *index);
 
 /* (mean − expected)/√(variance/count), to be within ± 5: i.i.d. means fail once in 1.7 million. Without variance the
  * mean must be the expected value, to 1e-12 of it and half a quantum of the returns. */

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 
 #include "rollouts_map.h"
-#include "rollouts_share.h"
+#include "rollouts_sharing.h"
 #include "sable_array.h"
 
 struct steps_params {
     int64_t n, episodes, horizon;
-    int map, env, policy;
+    int map, env, policy, sharing;
     double gamma, slip;
     struct sable_gridworld_densities share;
     struct sable_gridworld_model rewards;
@@ -52,6 +52,7 @@ static const struct sable_param parameters[] = {
      "reward for entering a target or goal"},
     {"r_hole", SABLE_REAL, PARAM(rewards.hole), "", -1000, 1000, 0, 0, NULL, "-1", "reward for falling into a hole"},
     {"r_other", SABLE_REAL, PARAM(rewards.other), "", -1000, 1000, 0, 0, NULL, "0", "reward for any other step"},
+    ROLLOUTS_SHARING_PARAMETER(PARAM(sharing)),
     {0},
 };
 
@@ -79,6 +80,7 @@ static const struct sable_field outputs[] = {
 
 struct steps_state {
     struct steps_params params;
+    struct rollouts_sharing sharing;
     struct sable_rollouts_share share;
     struct rollouts_map map;
     struct sable_rollouts_grid grid;
@@ -126,7 +128,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const struct steps_state *s = state;
     const struct rollouts_map map = shape(p);
     const double cells = (double)map.height * (double)map.width;
-    const double chunks = (double)rollouts_share(layout, 0, p->episodes).count;
+    const double chunks = (double)rollouts_sharing_share(p->sharing, layout, 0, p->episodes).count;
     double steps = 0;
     for (int64_t i = 0; s && i < s->share.count; i++)
         steps += (double)s->chunk[i].steps;
@@ -148,6 +150,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 static void free_state(void *state)
 {
     struct steps_state *s = state;
+    rollouts_sharing_close(&s->sharing);
     sable_array_free(s->map.kind);
     sable_rollouts_grid_free(&s->grid);
     sable_rollouts_rows_free(&s->rows);
@@ -246,7 +249,9 @@ static int setup(const void *params, struct sable_context *context, void **state
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory");
     *state = s;
     s->params = *(const struct steps_params *)params;
-    s->share = rollouts_share(context->layout, context->seed, s->params.episodes);
+    s->share = rollouts_sharing_share(s->params.sharing, context->layout, context->seed, s->params.episodes);
+    if (rollouts_sharing_open(&s->sharing, context, s->params.sharing, error))
+        return error->code;
     s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
     if (make_map(s, context->seed, error))
         return error->code;
@@ -264,12 +269,12 @@ static int setup(const void *params, struct sable_context *context, void **state
 
 static int reset(void *state, struct sable_context *context, struct sable_error *error)
 {
-    (void)context, (void)error;
+    (void)context;
     struct steps_state *s = state;
     s->totals = (struct sable_rollouts_totals){0};
     for (int64_t i = 0; i < s->share.count; i++)
         s->chunk[i] = (struct sable_rollouts_chunk){0};
-    return SABLE_OK;
+    return rollouts_sharing_reset(&s->sharing, s->params.episodes, error);
 }
 
 struct method {
@@ -297,12 +302,13 @@ static void play(const struct steps_state *s, const struct method *method, const
 static int run(struct steps_state *s, struct sable_context *context, const struct method *method,
                struct sable_error *error)
 {
-    struct sable_rollouts_share share = rollouts_faulty_share(context, &s->share);
+    struct sable_rollouts_share share = rollouts_sharing_play(&s->sharing, context, &s->share);
     play(s, method, &share, context->fault == ROLLOUTS_BIASED_MODEL, &s->totals, s->chunk);
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
         s->totals.returns.sum[0] ^= 1 << 20;
+    rollouts_sharing_check(&s->sharing, error);
     sable_phase(context, PHASE_WAIT);
-    if (sable_check_mpi(MPI_Barrier(context->comm), "MPI_Barrier", error))
+    if (sable_agree(context->comm, error))
         return error->code;
     sable_phase(context, PHASE_REDUCE);
     if (rollouts_sum(context, (int64_t *)&s->totals, SABLE_TOTALS_WORDS, error))
@@ -328,7 +334,8 @@ static int64_t replay(const struct steps_state *s)
 {
     enum { MOST = 8 };
     int64_t index[MOST], differ = 0;
-    int count = rollouts_sample(&s->share, MOST, index);
+    int count = s->sharing.open ? rollouts_sample_played(&s->share, s->chunk, MOST, index)
+                                : rollouts_sample(&s->share, MOST, index);
     for (int k = 0; k < count; k++) {
         struct sable_rollouts_share one = s->share;
         struct sable_rollouts_totals totals = {0};

@@ -216,10 +216,11 @@ static bool reference(const struct prediction *prediction, struct sable_exact_mo
     count_path_function *count_path =
         prediction->ratios ? SABLE_ISA_PICK(rollouts_count_weighted) : SABLE_ISA_PICK(rollouts_count_path);
     bool good = predictor_make(prediction, 1, count_path, &p);
-    for (int64_t i = 0; i < share->count && good; i++) {
+    int64_t taken = 0;
+    memset(chunk, 0, (size_t)share->count * sizeof *chunk);
+    for (int64_t i = good ? sable_walk_next(share, &taken) : -1; i >= 0; i = sable_walk_next(share, &taken)) {
         int64_t first = (share->first + i * share->stride) * SABLE_CHUNK;
         int64_t count = share->episodes - first < SABLE_CHUNK ? share->episodes - first : SABLE_CHUNK;
-        chunk[i] = (struct sable_rollouts_chunk){0};
         for (int64_t k = 0; k < count; k++) {
             flush_in_time(&p, moments);
             p.count_path(&p, play_path(&p, &walk, share->seed, share->repeat_counters ? k : first + k), &chunk[i]);

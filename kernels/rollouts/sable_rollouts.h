@@ -211,6 +211,10 @@ struct sable_rollouts_share {
     uint64_t seed;
     int64_t episodes, first, stride, count;
     bool repeat_counters; /* a fault for tests: all chunks draw as chunk 0 does */
+    /* Where chunks come from if they are not all to be played: the index of the next one, −1 at the end. Called by any
+     * thread. NULL: indices 0 … count − 1. */
+    int64_t (*take)(void *taker);
+    void *taker;
 };
 
 /* What a share of episodes came to; all of it is exact. */

@@ -48,12 +48,20 @@ static void draw_starts(struct dealer *dealer)
     }
 }
 
-bool sable_walk_take(struct dealer *dealer)
+int64_t sable_walk_next(const struct sable_rollouts_share *share, int64_t *taken)
 {
     int64_t index;
+    if (share->take)
+        return share->take(share->taker);
 #pragma omp atomic capture
-    index = (*dealer->taken)++;
-    if (index >= dealer->share->count)
+    index = (*taken)++;
+    return index < share->count ? index : -1;
+}
+
+bool sable_walk_take(struct dealer *dealer)
+{
+    const int64_t index = sable_walk_next(dealer->share, dealer->taken);
+    if (index < 0)
         return false;
     dealer->chunk = index;
     dealer->drawn = first_drawn(dealer->share, index, &dealer->left);
@@ -216,9 +224,10 @@ static void play_reference(const struct walk *walk, const struct sable_rollouts_
                            struct sable_rollouts_totals *totals, struct sable_rollouts_chunk *chunk)
 {
     struct tallies tallies = {0};
-    for (int64_t i = 0; i < share->count; i++) {
+    int64_t taken = 0;
+    memset(chunk, 0, (size_t)share->count * sizeof *chunk);
+    for (int64_t i = sable_walk_next(share, &taken); i >= 0; i = sable_walk_next(share, &taken)) {
         int64_t count, first = first_drawn(share, i, &count);
-        chunk[i] = (struct sable_rollouts_chunk){0};
         for (int64_t id = first; id < first + count; id++) {
             uint32_t length, state = first_state(walk, share->seed, id);
             bool cut;

@@ -57,6 +57,9 @@ SABLE_ISA_DECLARE(void, rollouts_play_grid,
 SABLE_ISA_DECLARE(void, rollouts_play_rows,
                   (struct dealer * dealer, struct tallies *tallies, struct sable_rollouts_chunk *chunk));
 
+/* The index of the next chunk of a share of which *taken are taken, by all threads together; −1 at the end. */
+int64_t sable_walk_next(const struct sable_rollouts_share *share, int64_t *taken);
+
 /* Takes the next chunk into an empty hand and draws where its episodes start; false if there is none. */
 bool sable_walk_take(struct dealer *dealer);
 

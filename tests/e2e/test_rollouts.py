@@ -67,6 +67,30 @@ def test_impossible_settings_are_refused_in_one_line(run, settings, words):
     failed_with(run("run", "rollouts/steps", *ONCE, *arguments), 2, *words)
 
 
+# ---- chunks that ranks take as they come to them ----
+
+EPISODIC = ["steps", "prediction", "importance_sampling"]
+
+
+@pytest.mark.parametrize("workload", EPISODIC)
+def test_who_plays_a_chunk_changes_nothing(run, tmp_path, workload):
+    dynamic = ["-s", "sharing=dynamic", "-V", "all", "-n", "2"]
+    alone = run("run", f"rollouts/{workload}", *ONCE, "--json")
+    told = run("run", f"rollouts/{workload}", *ONCE, *dynamic, "--json", "-o", "out.h5", ranks=3)
+    assert alone.code == told.code == 0, told
+    assert {r["digest"] for r in told.json["runs"]} == {r["digest"] for r in alone.json["runs"]}
+    with h5py.File(tmp_path / "out.h5") as file:
+        group = file[f"runs/rollouts/{workload}/sable"]
+        assert group["phases"].shape == (2, 3, 3)  # play, wait and reduce of each rank
+        assert group["counters"]["messages"].min() >= 1  # everybody asked for chunks
+
+
+@pytest.mark.parametrize("workload", EPISODIC)
+def test_a_chunk_that_nobody_takes_is_missed(run, workload):
+    arguments = ["-s", "sharing=dynamic", "--inject-fault", "dropped_chunk"]
+    assert run("run", f"rollouts/{workload}", *ONCE, *arguments, ranks=3).code == 1
+
+
 # ---- prediction: models with exact values and variances found elsewhere ----
 
 
