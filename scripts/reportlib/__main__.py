@@ -36,6 +36,15 @@ def read_all(paths):
     return files
 
 
+def peer_ratio(best, run):
+    """A run's speed over the best peer's: of times, and of rates where one of them solves another problem."""
+    if run is best:
+        return math.nan, 1.0, math.nan
+    low, ratio, high = stats.ratio_interval(best.time, run.time)
+    scale = run.fom[1] * run.time[1] / (best.fom[1] * best.time[1]) if run.unlike or best.unlike else 1.0
+    return low * scale, ratio * scale, high * scale
+
+
 def best_peer_groups(runs):
     """Of each problem that a peer also solved, on as many threads: everybody's speed over the best peer's."""
     groups, latest = {}, {}
@@ -49,10 +58,9 @@ def best_peer_groups(runs):
         rivals = [run for run in members if run.is_peer]
         if not rivals or len(members) == len(rivals):
             continue
-        best = min(rivals, key=lambda run: run.time[1])
-        unity = (math.nan, 1.0, math.nan)  # the best peer over itself
-        items = [(run.variant, unity if run is best else stats.ratio_interval(best.time, run.time), run is best)
-                 for run in sorted(members, key=lambda run: (run.variant != "sable", run.time[1]))]
+        best = min(rivals, key=lambda run: (run.unlike, -run.fom[1] if run.unlike else run.time[1]))
+        items = [(run.variant + (", not like for like" if run.unlike else ""), peer_ratio(best, run), run is best)
+                 for run in sorted(members, key=lambda run: (run.variant != "sable", run.unlike, run.time[1]))]
         told.append((f"{problem[0]} class {problem[1]}, {processors} thread{'s' if processors > 1 else ''}", items))
     return sorted(told)
 

@@ -239,5 +239,6 @@ def peers(groups):
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
     axes.xaxis.set_minor_formatter(lambda v, _: f"{v:g}" if f"{v:e}"[0] in "25" else "")
     axes.set_xlabel("speed over the best peer's (right of 1: faster)")
-    return Figure("peers", "Peers side by side", "Same problem, same cores; bars are 95 % intervals of the ratio.", drawn,
+    return Figure("peers", "Peers side by side", "Same cores, and the same problem but where a peer is marked as not like for "
+                  "like, of which rates are compared; bars are 95 % intervals of the ratio.", drawn,
                   ["problem", "variant", "ratio_low", "ratio", "ratio_high"], rows)

@@ -94,6 +94,11 @@ class Run:
         return bool(self.attrs.get("peer", self.variant not in ("sable", "reference")))
 
     @property
+    def unlike(self):
+        """A peer that solves another problem than it is set beside, and says so."""
+        return self.is_peer and "not like for like" in self.text("strategy")
+
+    @property
     def verdict(self):
         return self.text("verdict", "?")
 

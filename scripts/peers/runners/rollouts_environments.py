@@ -3,11 +3,13 @@ are installed, under random actions. NOT like for like: they pass observations a
 FrozenLake is a map of 8 × 8, PufferLib's `squared` has no slip, and returns are float32. The strategy attribute says so."""
 
 import importlib.util
+import sys
 import time
 
 import numpy
 
 WORKLOADS = ["rollouts/steps"]
+HINTS = {"pufferlib": " (pip install pufferlib builds it, and fetches raylib from GitHub for that)"}
 DEFAULTS = {"environments": 1024, "steps": 512, "repetitions": 7}
 
 
@@ -69,6 +71,7 @@ def run(workload, threads, parameters):
     rows = []
     for make in (gymnasium, envpool, pufferlib):
         if not installed(make.__name__):
+            print(f"peers: rollouts_environments: {make.__name__} is left out: it is not installed{HINTS.get(make.__name__, '')}", file=sys.stderr)
             continue
         seconds, version, what = measure(make, p)
         rows.append(
@@ -79,8 +82,7 @@ def run(workload, threads, parameters):
                 "fom": ("steps", "Gstep/s", 1e9),
                 "threads": threads if make is envpool else 1,
                 "warmups": 1,
-                "parameters": p,
-                "strategy": f"{what}; not like for like with sable",
+                "strategy": f"{what}, {p['environments']} environments, {p['steps']} steps; not like for like with sable",
                 "warnings": ["not like for like: an outside agent, another map"],
                 "facts": {make.__name__: version},
             }
