@@ -71,3 +71,10 @@ include_directories(SYSTEM ${RANDOM123_INCLUDE_DIR})
 
 # FFTW, single precision (the peer of ssm/s4 and ssm/s4d) and double (their checks).
 pkg_check_modules(FFTW REQUIRED IMPORTED_TARGET fftw3f fftw3)
+
+# OpenBLAS, optional: the dense peer of ssm/hippo, loaded on demand (kernels/ssm/sable_hippo_blas.h).
+pkg_check_modules(OPENBLAS openblas)
+if(OPENBLAS_FOUND)
+  find_library(SABLE_OPENBLAS openblas HINTS ${OPENBLAS_LIBRARY_DIRS})
+  get_filename_component(SABLE_OPENBLAS "${SABLE_OPENBLAS}" REALPATH CACHE) # what runs needs no libopenblas-dev
+endif()

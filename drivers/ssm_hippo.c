@@ -7,35 +7,13 @@
 
 #include "input.h"
 #include "sable_array.h"
-#include "sable_hippo.h"
-#include "sable_window.h"
-#include "ssm_part.h"
+#include "sable_hippo_blas.h"
+#include "ssm_hippo.h"
+#include "ssm_wav.h"
 
 enum { FAULT_LOST_CARRY = 1, FAULT_SHIFT, FAULT_SKIP_BLOCK, FAULT_FLIP_BIT, FAULT_NAN };
-enum { LEGS, LEGT, LAGT, FOUT }; /* measures */
 enum { POWERS = 32768 /* at most, until forward Euler must have shrunk */ };
-enum { POINTS = 64 /* of the reconstruction */, FLOPS_OF_UPDATE = 6 };
-static const double check_all_up_to = 0x1p30; /* updates of all ranks; beyond it, that many are checked */
-
-struct hippo_params {
-    int64_t order, channels, length, window;
-    int measure, rule;
-};
-
-struct hippo_state {
-    struct hippo_params params; /* of the whole problem; sizes are the input's, if it has any */
-    struct ssm_part part;       /* columns are channels */
-    bool dense;                 /* float64 by dense matrices: `exact`; else float32: `c` */
-    float *signal;              /* [length, own channels] */
-    float *c, *factors;         /* [groups, order, group] */
-    double *exact;              /* [own channels, order] */
-    double *a, *b, *e, *w;      /* [order, order] and [order]; e and w: of a step */
-    float *next, *gain, *spare; /* of a step in float32, and as c: of the time-invariant measures */
-    double norm, growth;        /* of e, and of its powers at most */
-    double *room;               /* [order] and quadrature nodes and weights */
-    double *coefficients;       /* [order, own channels]: the result */
-    double *history;            /* [POINTS, own channels] reconstruction */
-};
+enum { FLOPS_OF_UPDATE = 6 };
 
 #define PARAM(field) offsetof(struct hippo_params, field)
 static const char *const rules[] = {"bilinear", "backward", "zoh", "forward", NULL};
@@ -67,11 +45,13 @@ static const struct sable_fault faults[] = {
     {"nan", "make one coefficient NaN"},
     {0},
 };
-static const struct sable_field inputs[] = {{"signal", "[length, channels]", "one row a step"}, {0}};
+static const struct sable_field inputs[] = {{"signal", "[length, channels]", "one row a step; or a WAV file"}, {0}};
 static const struct sable_field outputs[] = {
     {"coefficients", "[order, channels]", "after the last step"},
     {"reconstruction", "[64, channels]",
      "of the history or the last window, at the middles of 64 equal parts, oldest first"},
+    {"reconstruction_error", "[channels]",
+     "root mean square of what the history or the last window is off by, over that of the signal there"},
     {0},
 };
 
@@ -79,12 +59,7 @@ static const struct sable_field outputs[] = {
 
 static bool is_dense(const struct hippo_params *p, bool reference)
 {
-    return reference || (p->measure == LEGS && p->rule == SABLE_LEGS_ZOH);
-}
-
-static enum sable_window_measure window_of(const struct hippo_params *p)
-{
-    return (enum sable_window_measure)(p->measure - LEGT);
+    return reference || (p->measure == HIPPO_LEGS && p->rule == SABLE_LEGS_ZOH);
 }
 
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
@@ -94,7 +69,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     struct ssm_part part = ssm_split(1, p->channels, SSM_CHANNELS, layout);
     const double channels = (double)part.columns, order = (double)p->order, steps = (double)p->length;
     const double updates = channels * order * steps, padded = (double)sable_legs_groups(part.columns) * 32 * order;
-    const bool invariant = p->measure != LEGS, zoh = !invariant && p->rule == SABLE_LEGS_ZOH;
+    const bool invariant = p->measure != HIPPO_LEGS, zoh = !invariant && p->rule == SABLE_LEGS_ZOH;
     *work = (struct sable_work){
         .items = updates,
         .flops_fp32 = zoh         ? 0
@@ -105,7 +80,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .pattern = SABLE_READ,
         .working_set = 4 * channels * steps,
         .memory = 4 * (channels * steps + (invariant ? 2 : 1) * padded + 64 * order + order * order) +
-                  8 * (channels * (2 * order + POINTS) + 2 * order * order + 6 * order) +
+                  8 * (channels * (2 * order + HIPPO_POINTS + 1) + 2 * order * order + 6 * order) +
                   (invariant ? 24 * (order + 1) * (order + 1) : 0),
     };
 }
@@ -115,10 +90,11 @@ static int check(const void *params, struct sable_layout layout, struct sable_er
     (void)layout;
     const struct hippo_params *p = params;
     int64_t all;
-    if (p->measure == LEGS && p->rule == SABLE_WINDOW_FORWARD)
+    if (p->measure == HIPPO_LEGS && p->rule == SABLE_WINDOW_FORWARD)
         return sable_fail(error, SABLE_BAD_INPUT,
                           "discretisation=forward is not stable for measure=legs (docs/ssm.md)");
-    if (!sable_multiply(p->channels, p->length > 2 * p->order + POINTS ? p->length : 2 * p->order + POINTS, &all) ||
+    if (!sable_multiply(p->channels, p->length > 2 * p->order + HIPPO_POINTS ? p->length : 2 * p->order + HIPPO_POINTS,
+                        &all) ||
         all > INT64_MAX / 16)
         return sable_fail(error, SABLE_BAD_INPUT, "channels × length = %lld × %lld is more than 64 bits hold",
                           (long long)p->channels, (long long)p->length);
@@ -131,11 +107,14 @@ static void free_state(void *state)
 {
     struct hippo_state *s = state;
     float *floats[] = {s->signal, s->c, s->factors, s->next, s->gain, s->spare};
-    double *doubles[] = {s->exact, s->a, s->b, s->e, s->w, s->room, s->coefficients, s->history};
+    double *doubles[] = {s->exact, s->a, s->b, s->e, s->w, s->room, s->coefficients, s->history, s->off};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         sable_array_free(floats[i]);
     for (size_t i = 0; i < sizeof doubles / sizeof *doubles; i++)
         sable_array_free(doubles[i]);
+#ifdef SABLE_HAVE_OPENBLAS
+    sable_blas_close(s->blas);
+#endif
     free(s);
 }
 
@@ -152,13 +131,14 @@ static int allocate(struct hippo_state *s, struct sable_error *error)
     s->w = sable_array(order, 1, sizeof(double));
     s->next = sable_array(order, order, sizeof(float));
     s->gain = sable_array(order, 1, sizeof(float));
-    s->spare =
-        sable_array(s->params.measure == LEGS ? 1 : sable_legs_groups(own) * order, SABLE_LEGS_GROUP, sizeof(float));
+    s->spare = sable_array(s->params.measure == HIPPO_LEGS ? 1 : sable_legs_groups(own) * order, SABLE_LEGS_GROUP,
+                           sizeof(float));
     s->room = sable_array(order, 3, sizeof(double));
     s->coefficients = sable_array(order, own, sizeof(double));
-    s->history = sable_array(POINTS, own, sizeof(double));
+    s->history = sable_array(HIPPO_POINTS, own, sizeof(double));
+    s->off = sable_array(own, 1, sizeof(double));
     if (!s->signal || !s->c || !s->factors || !s->exact || !s->a || !s->b || !s->e || !s->w || !s->next || !s->gain ||
-        !s->spare || !s->room || !s->coefficients || !s->history)
+        !s->spare || !s->room || !s->coefficients || !s->history || !s->off)
         return sable_fail(error, SABLE_ENVIRONMENT, "ssm/hippo: out of memory for %lld channels of %lld steps",
                           (long long)own, (long long)s->params.length);
     return SABLE_OK;
@@ -170,14 +150,14 @@ static int discretise(struct hippo_state *s, struct sable_error *error)
     const struct hippo_params *p = &s->params;
     const int64_t order = p->order;
     /* The window of LegT and FouT is two units of time. */
-    const double step = (p->measure == LAGT ? 1.0 : 2.0) / (double)p->window;
+    const double step = (p->measure == HIPPO_LAGT ? 1.0 : 2.0) / (double)p->window;
     const double affordable = 0x1p33 / pow((double)order, 3); /* some seconds */
     const int64_t powers = affordable < POWERS ? (int64_t)affordable : POWERS;
     double *room = sable_array(3 * (order + 1), order + 1, sizeof *room), sum = 0;
     if (!room)
         return sable_fail(error, SABLE_ENVIRONMENT, "ssm/hippo: out of memory for matrices of order %lld",
                           (long long)order);
-    sable_window_matrices(window_of(p), order, s->a, s->b);
+    sable_window_matrices(hippo_window_of(p), order, s->a, s->b);
     sable_window_discretise((enum sable_window_rule)p->rule, order, step, s->a, s->b, s->e, s->w, room);
     s->growth = p->rule == SABLE_WINDOW_FORWARD ? sable_window_growth(order, s->a, s->e, powers, room) : 1;
     sable_array_free(room);
@@ -194,6 +174,29 @@ static int discretise(struct hippo_state *s, struct sable_error *error)
     return SABLE_OK;
 }
 
+/* A signal's length and channels are the file's; `wav` is filled in if it is one. */
+static int read_sizes(struct hippo_params *p, struct sable_context *context, struct ssm_wav *wav,
+                      struct sable_error *error)
+{
+    int64_t shape[2];
+    if (!context->input)
+        return SABLE_OK;
+    const char *path = sable_input_path(context->input);
+    if (sable_input_is_hdf5(context->input)) {
+        if (sable_input_shape(context->input, "signal", 2, shape, error))
+            return error->code;
+        p->length = shape[0], p->channels = shape[1];
+    } else {
+        if (ssm_wav_open(path, wav, error))
+            return error->code;
+        p->length = wav->frames, p->channels = wav->channels;
+    }
+    if (p->length > 16777216)
+        return sable_fail(error, SABLE_BAD_INPUT, "%s: the signal has %lld steps, more than 2^24", path,
+                          (long long)p->length);
+    return check(p, context->layout, error);
+}
+
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
 {
     struct hippo_state *s = calloc(1, sizeof *s);
@@ -202,26 +205,24 @@ static int setup(const void *params, struct sable_context *context, void **state
     *state = s;
     s->params = *(const struct hippo_params *)params;
     struct hippo_params *p = &s->params;
-    int64_t shape[2];
-    if (context->input) {
-        if (sable_input_shape(context->input, "signal", 2, shape, error))
-            return error->code;
-        p->length = shape[0], p->channels = shape[1];
-        if (p->length > 16777216)
-            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'signal' has %lld steps, more than 2^24",
-                              sable_input_path(context->input), (long long)p->length);
-        if (check(p, context->layout, error))
-            return error->code;
-    }
+    struct ssm_wav wav = {0};
+    if (read_sizes(p, context, &wav, error))
+        return error->code;
     s->part = ssm_split(1, p->channels, SSM_CHANNELS, context->layout);
     s->dense = is_dense(p, context->variant[0] == 'r');
+#ifdef SABLE_HAVE_OPENBLAS
+    if (!s->dense && context->variant[0] == 'o' && !(s->blas = sable_blas_open()))
+        return sable_fail(error, SABLE_ENVIRONMENT, "ssm/hippo: %s could not be loaded", SABLE_HAVE_OPENBLAS);
+#endif
     if (allocate(s, error))
         return error->code;
-    if (p->measure == LEGS) {
+    if (p->measure == HIPPO_LEGS) {
         sable_legs_matrices(p->order, s->a, s->b);
         sable_legendre_nodes(p->order, s->room + p->order, s->room + 2 * p->order);
     } else if (discretise(s, error))
         return error->code;
+    if (wav.frames > 0)
+        return ssm_wav_read(&wav, s->part.column, s->part.columns, s->signal, error);
     const int64_t all[] = {p->length, p->channels}, offset[] = {0, s->part.column};
     const int64_t count[] = {p->length, s->part.columns};
     return ssm_fill(context, "signal", SSM_U, -0.5, 1.5, 2, all, offset, count, s->signal, error);
@@ -265,6 +266,22 @@ static void dense_steps(struct hippo_state *s, int64_t begin, int64_t end)
     }
 }
 
+static int blas_steps(struct hippo_state *s, int64_t begin, int64_t end, struct sable_error *error)
+{
+#ifdef SABLE_HAVE_OPENBLAS
+    const struct hippo_params *p = &s->params;
+    const int64_t own = s->part.columns;
+    const bool good =
+        p->measure == HIPPO_LEGS
+            ? sable_legs_blas(s->blas, (enum sable_legs_rule)p->rule, p->order, own, begin, end, s->signal, s->c)
+            : sable_window_blas(s->blas, p->order, own, end - begin, s->next, s->gain, s->signal + begin * own, s->c);
+    return good ? SABLE_OK : sable_fail(error, SABLE_ENVIRONMENT, "ssm/hippo: out of memory for OpenBLAS's steps");
+#else
+    (void)s, (void)begin, (void)end;
+    return sable_fail(error, SABLE_BUG, "ssm/hippo: built without OpenBLAS");
+#endif
+}
+
 static void invariant_steps(struct hippo_state *s, int64_t begin, int64_t end)
 {
     const int64_t order = s->params.order, own = s->part.columns;
@@ -281,15 +298,18 @@ static void invariant_steps(struct hippo_state *s, int64_t begin, int64_t end)
     }
 }
 
-static void steps(struct hippo_state *s, int64_t begin, int64_t end)
+static int steps(struct hippo_state *s, int64_t begin, int64_t end, struct sable_error *error)
 {
-    if (s->params.measure != LEGS)
+    if (s->blas)
+        return blas_steps(s, begin, end, error);
+    if (s->params.measure != HIPPO_LEGS)
         invariant_steps(s, begin, end);
     else if (s->dense)
         dense_steps(s, begin, end);
     else
         sable_legs_scan((enum sable_legs_rule)s->params.rule, s->params.order, s->part.columns, begin, end, s->signal,
                         s->c, s->factors);
+    return SABLE_OK;
 }
 
 static void collect(struct hippo_state *s)
@@ -298,7 +318,8 @@ static void collect(struct hippo_state *s)
 #pragma omp parallel for schedule(static)
     for (int64_t n = 0; n < order; n++)
         for (int64_t i = 0; i < own; i++) {
-            int64_t at = (i / SABLE_LEGS_GROUP * order + n) * SABLE_LEGS_GROUP + i % SABLE_LEGS_GROUP;
+            int64_t at =
+                s->blas ? n * own + i : (i / SABLE_LEGS_GROUP * order + n) * SABLE_LEGS_GROUP + i % SABLE_LEGS_GROUP;
             s->coefficients[n * own + i] = s->dense ? s->exact[i * order + n] : (double)s->c[at];
         }
 }
@@ -312,23 +333,25 @@ static void forget(struct hippo_state *s)
 
 static int run(void *state, struct sable_context *context, struct sable_error *error)
 {
-    (void)error;
     struct hippo_state *s = state;
     const int64_t length = s->params.length, own = s->part.columns;
     float *kept = s->signal;
     uint64_t bits;
     if (context->fault == FAULT_LOST_CARRY) { /* where a window would not have forgotten it anyway */
         const int64_t back =
-            s->params.measure != LEGS && s->params.window / 4 < length / 2 ? s->params.window / 4 : length / 2;
-        steps(s, 0, length - back);
+            s->params.measure != HIPPO_LEGS && s->params.window / 4 < length / 2 ? s->params.window / 4 : length / 2;
+        if (steps(s, 0, length - back, error))
+            return error->code;
         forget(s);
-        steps(s, length - back, length);
+        steps(s, length - back, length, error);
     } else if (context->fault == FAULT_SHIFT) { /* one step less, with the signal from its second row on */
         s->signal = kept + own;
-        steps(s, 0, length - 1);
+        steps(s, 0, length - 1, error);
         s->signal = kept;
     } else
-        steps(s, 0, context->fault == FAULT_SKIP_BLOCK ? length - length / 8 - 1 : length);
+        steps(s, 0, context->fault == FAULT_SKIP_BLOCK ? length - length / 8 - 1 : length, error);
+    if (error->code)
+        return error->code;
     collect(s);
     if (own > 0 && context->fault == FAULT_NAN)
         s->coefficients[0] = NAN;
@@ -340,143 +363,13 @@ static int run(void *state, struct sable_context *context, struct sable_error *e
     return SABLE_OK;
 }
 
-/* ---- Verification ---- */
-
-/* The projection of the piecewise constant signal in closed form: c_n = Σ_k f_k ∫ over step k of √(2n+1) P_n. */
-static void project(const struct hippo_state *s, int64_t channel, double *c, double *room)
-{
-    const int64_t order = s->params.order, length = s->params.length, own = s->part.columns;
-    double *p = room, *before = p + order, *after = before + order;
-    memset(c, 0, (size_t)order * sizeof *c);
-    memset(before, 0, (size_t)order * sizeof *before);
-    for (int64_t k = 0; k < length; k++) {
-        sable_legendre(order, ((double)k + 1) / (double)length, p, after);
-        for (int64_t n = 0; n < order; n++) {
-            c[n] += (double)s->signal[k * own + channel] * (after[n] - before[n]);
-            before[n] = after[n];
-        }
-    }
-}
-
-/* 2-norm of a channel's error over what it may be; NaN if a coefficient is. For zoh float64 must meet the closed form
- * to 1e-12 of the signal's largest value and what the roundings of so many steps, each of norm ≤ 1, add up to. */
-static double error_of(const struct hippo_state *s, int64_t channel, double *room)
-{
-    const struct hippo_params *p = &s->params;
-    const int64_t order = p->order, own = s->part.columns;
-    double *c = room, bound = 0, sum = 0, largest = 0;
-    memset(c, 0, (size_t)order * sizeof *c);
-    if (p->measure != LEGS)
-        for (int64_t t = 0; t < p->length; t++)
-            sable_window_follow(order, s->e, s->w, s->norm, s->growth, (double)s->signal[t * own + channel], c, &bound,
-                                room + order);
-    else if (p->rule == SABLE_LEGS_ZOH) {
-        project(s, channel, c, room + order);
-        for (int64_t t = 0; t < p->length; t++)
-            largest = fmax(largest, fabs((double)s->signal[t * own + channel]));
-        bound = largest * (1e-12 + (double)p->length * (double)order * 0x1p-53);
-    } else
-        sable_legs_follow((enum sable_legs_rule)p->rule, order, 0, p->length, s->signal + channel, own, c, &bound,
-                          room + order);
-    for (int64_t n = 0; n < order; n++) {
-        double off = s->coefficients[n * own + channel] - c[n];
-        sum += off * off;
-    }
-    return sqrt(sum) / bound;
-}
-
-static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
-{
-    struct hippo_state *s = state;
-    const struct hippo_params *p = &s->params;
-    const int64_t order = p->order, own = s->part.columns;
-    const double updates =
-        (double)order * (double)p->length * (double)p->channels * (p->measure == LEGS ? 1 : (double)order);
-    const int64_t every = (int64_t)fmax(1, ceil(updates / check_all_up_to));
-    double most = 0, checked = 0, unfinished = 0;
-    int failed = 0;
-#pragma omp parallel reduction(max : most) reduction(+ : checked, unfinished) reduction(| : failed)
-    {
-        double *room = sable_array(4, order, sizeof(double));
-        failed |= !room;
-#pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < own; i++) {
-            for (int64_t n = 0; n < order; n++)
-                unfinished += !isfinite(s->coefficients[n * own + i]);
-            if (!room || i % every != 0)
-                continue;
-            double off = error_of(s, i, room);
-            unfinished += isnan(off);
-            most = off > most ? off : most;
-            checked += 1;
-        }
-        sable_array_free(room);
-    }
-    if (failed)
-        sable_fail(error, SABLE_ENVIRONMENT, "ssm/hippo: out of memory while verifying");
-    if (sable_agree(context->comm, error))
-        return error->code;
-    double sums[2] = {checked, unfinished}, all[2], worst;
-    if (sable_check_mpi(MPI_Allreduce(sums, all, 2, MPI_DOUBLE, MPI_SUM, context->comm), "MPI_Allreduce", error) ||
-        sable_check_mpi(MPI_Allreduce(&most, &worst, 1, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce", error))
-        return error->code;
-    const double channels = (double)p->channels;
-    sable_check(checks, "coefficients that are not finite", all[1], 0, 0);
-    sable_check_at_most(checks, "error of a channel over its derived bound", worst, 1);
-    sable_check_at_most(checks, "channels that are not recomputed", channels - all[0],
-                        channels * (1 - 1 / (double)every));
-    return SABLE_OK;
-}
-
-/* ---- Output ---- */
-
-static void reconstruct(struct hippo_state *s)
-{
-    const int64_t order = s->params.order, own = s->part.columns;
-#pragma omp parallel for schedule(static)
-    for (int64_t x = 0; x < POINTS; x++) {
-        double p[1024], unused[1024]; /* the largest order */
-        const double at = ((double)x + 0.5) / POINTS;
-        if (s->params.measure == LEGS)
-            sable_legendre(order, at, p, unused);
-        else
-            sable_window_basis(window_of(&s->params), order, 1 - at, p);
-        for (int64_t i = 0; i < own; i++) {
-            double sum = 0;
-            for (int64_t n = 0; n < order; n++)
-                sum += s->coefficients[n * own + i] * p[n];
-            s->history[x * own + i] = sum;
-        }
-    }
-}
-
-static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
-{
-    (void)context;
-    struct hippo_state *s = state;
-    const struct hippo_params *p = &s->params;
-    reconstruct(s);
-    struct sable_array c = {.name = "coefficients",
-                            .unit = "",
-                            .help = "of the measure's functions",
-                            .keep = SABLE_KEEP_SUMMARY,
-                            .type = SABLE_F64,
-                            .dims = 2,
-                            .global = {p->order, p->channels},
-                            .offset = {0, s->part.column},
-                            .count = {p->order, s->part.columns},
-                            .labels = {"degree", "channel"},
-                            .data = s->coefficients};
-    struct sable_array history = c;
-    history.name = "reconstruction", history.help = "of the history or the last window", history.data = s->history;
-    history.global[0] = history.count[0] = POINTS;
-    history.labels[0] = "part";
-    return sable_put(sink, &c, error) ? error->code : sable_put(sink, &history, error);
-}
-
 static const struct sable_variant variants[] = {
     {"reference", "float64, dense matrices, as the definition has it", run},
     {"sable", "float32, lanes over channels; legs O(N) by prefix sums, else blocks of four rows", run},
+#ifdef SABLE_HAVE_OPENBLAS
+    {"openblas", "float32, dense steps by OpenBLAS, as codes of HiPPO have them (zoh of legs: as reference)", run,
+     true},
+#endif
     {0},
 };
 
@@ -495,11 +388,12 @@ const struct sable_workload sable_ssm_hippo = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
+    .other_inputs = true,
     .check = check,
     .work = work,
     .setup = setup,
     .reset = reset,
-    .verify = verify,
-    .output = output,
+    .verify = hippo_verify,
+    .output = hippo_output,
     .free = free_state,
 };

@@ -146,6 +146,27 @@ void sable_legs_zoh(int64_t order, int64_t t, const double *node, const double *
 
 /* ---- float64: one channel, to verify ---- */
 
+/* Of dense steps in float32 in any order of summation: a product by a rounded triangle M = I + bA and a solution by a
+ * rounded one L = I − aA give (L + δL) c′ = (M + δM) c + h (B + δB) f with |δL| ≤ γ|L| and so on, γ = (N+6)u/(1 −
+ * (N+6)u) (Higham, Accuracy and Stability of Numerical Algorithms, 2002, theorems 3.5, 8.5), and |L⁻¹| ≤ 1 as for all a
+ * ≥ 0 ⟨Lx, x⟩ ≥ |x|². So c′ is off by at most γ | |M||c| + |L||c′| + h|B f| |; its square is the sum of these over n.
+ */
+struct dense_sums {
+    double old, new; /* Σ_{k<n} √(2k+1) |c_k| */
+};
+
+static double dense_square(int64_t order, int64_t n, double before, double after, double source, double old, double new,
+                           struct dense_sums *sums)
+{
+    const double u = 0x1p-24, gamma = ((double)order + 6) * u / (1 - ((double)order + 6) * u);
+    const double root = sqrt(2 * (double)n + 1), diagonal = (double)n + 1;
+    double size = before * root * sums->old + fabs(1 - before * diagonal) * fabs(old) + after * root * sums->new +
+                  (1 + after * diagonal) * fabs(new) + fabs(source);
+    sums->old += root * fabs(old);
+    sums->new += root *fabs(new);
+    return gamma * gamma * size * size + 0x1p-290;
+}
+
 /* A step of the scan errs by less than `local` in each coefficient: factors and products rounded (u each), q's own
  * error carried along n. Errors of steps add up, shrunk by the norm of the step's matrix: A + Aᵀ = −(I + r rᵀ) gives
  * ⟨Ax, x⟩ ≤ −|x|²/2, so with h = 1/t and m = |A|² (here Frobenius)
@@ -164,20 +185,23 @@ static double contraction_of(enum sable_legs_rule rule, int64_t order, double st
     return sqrt((1 - step / 2 + square) / (1 + step / 2 + square));
 }
 
-void sable_legs_follow(enum sable_legs_rule rule, int64_t order, int64_t begin, int64_t end, const float *signal,
-                       int64_t stride, double *c, double *bound, double *room)
+void sable_legs_follow(enum sable_legs_rule rule, bool dense, int64_t order, int64_t begin, int64_t end,
+                       const float *signal, int64_t stride, double *c, double *bound, double *room)
 {
     const double u = 0x1p-24;
     const double explicit_share = rule == SABLE_LEGS_BILINEAR ? 0.5 : 0;
     for (int64_t t = begin + 1; t <= end; t++) {
         const double step = 1 / (double)t, before = explicit_share * step, after = step - before;
         const double f = (double)signal[(t - 1) * stride];
+        struct dense_sums sums = {0};
         double old_sum = 0, new_sum = 0, q_error = 3 * u * fabs(step * f), local = 0;
         for (int64_t n = 0; n < order; n++) {
             double root = sqrt(2 * (double)n + 1), diagonal = (double)n + 1, old = c[n];
             double right = old - before * (root * old_sum + diagonal * old) + step * root * f;
             double new = (right - after * root * new_sum) / (1 + after * diagonal);
-            if (bound) {
+            if (bound && dense)
+                local += dense_square(order, n, before, after, step * root * f, old, new, &sums);
+            else if (bound) {
                 struct legs_factors x = factors_of(rule, n, t);
                 double q = before * old_sum + after * new_sum - step * f;
                 double error =

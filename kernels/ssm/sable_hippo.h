@@ -13,6 +13,7 @@
 #ifndef SABLE_HIPPO_H
 #define SABLE_HIPPO_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -52,10 +53,10 @@ void sable_legendre_nodes(int64_t order, double *node, double *weight); /* on [0
 void sable_legendre(int64_t order, double x, double *p, double *integral);
 
 /* One channel in float64 by prefix sums, `stride` floats between its steps, with bilinear or backward rule: c [order]
- * is updated; *bound, unless NULL, grows to how far sable_legs_scan()'s result may lie away in the 2-norm. `room`
- * [order]. */
-void sable_legs_follow(enum sable_legs_rule rule, int64_t order, int64_t begin, int64_t end, const float *signal,
-                       int64_t stride, double *c, double *bound, double *room);
+ * is updated; *bound, unless NULL, grows to how far sable_legs_scan()'s result (`dense`: sable_legs_blas()'s) may lie
+ * away in the 2-norm. `room` [order]. */
+void sable_legs_follow(enum sable_legs_rule rule, bool dense, int64_t order, int64_t begin, int64_t end,
+                       const float *signal, int64_t stride, double *c, double *bound, double *room);
 
 #ifdef __cplusplus
 }

@@ -213,14 +213,14 @@ def test_an_unstable_forward_rule_is_refused(run):
 @pytest.mark.parametrize("ranks", [None, 3])
 def test_every_fault_is_seen_in_every_window(run, measure, fault, ranks):
     told = run("run", "ssm/hippo", "-c", "T", *ONCE, "-s", f"measure={measure}", "--inject-fault", fault, "-V", "all", ranks=ranks)
-    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL"] * len(told.foms)), told
 
 
 @pytest.mark.parametrize("rule", ["backward", "zoh"])
 @pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
 def test_every_fault_is_seen_by_every_rule(run, rule, fault):
     told = run("run", "ssm/hippo", "-c", "T", *ONCE, "-s", f"discretisation={rule}", "--inject-fault", fault, "-V", "all")
-    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL"] * len(told.foms)), told
 
 
 # ---- scan ----
@@ -283,7 +283,7 @@ def test_a_constant_through_a_scan_has_its_closed_form_also_where_a_is_nearly_on
 @pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
 def test_every_fault_is_seen_over_channels_too(run, fault):
     told = run("run", "ssm/scan", "-c", "T", *ONCE, "-s", "strategy=channels", "--inject-fault", fault, "-V", "all", ranks=3)
-    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL"] * len(told.foms)), told
 
 
 def test_scan_refuses_what_grows_or_does_not_fit(run, tmp_path):

@@ -58,7 +58,7 @@ static void prefix_sums_dense_steps_and_the_scan_agree(void **state)
         memset(dense, 0, sizeof dense), memset(follow, 0, sizeof follow), memset(c, 0, sizeof c);
         for (int64_t t = 1; t <= STEPS; t++)
             sable_legs_dense_step((enum sable_legs_rule)rule, ORDER, t, a, b, (double)signal[t - 1], dense, NULL, w);
-        sable_legs_follow((enum sable_legs_rule)rule, ORDER, 0, STEPS, signal, 1, follow, &bound, room);
+        sable_legs_follow((enum sable_legs_rule)rule, false, ORDER, 0, STEPS, signal, 1, follow, &bound, room);
         sable_legs_scan((enum sable_legs_rule)rule, ORDER, 1, 0, 37, signal, c, factors); /* cut anywhere */
         sable_legs_scan((enum sable_legs_rule)rule, ORDER, 1, 37, STEPS, signal, c, factors);
         for (int n = 0; n < ORDER; n++) {
