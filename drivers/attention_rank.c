@@ -115,6 +115,8 @@ int attention_fetch(const struct attention_rank *a, const struct sable_context *
                     int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error)
 {
     const struct sable_attention_shape *s = &a->shape;
+    if (a->fetch)
+        return a->fetch(a, context, tensor, head, first, count, to, error);
     bool by_query = tensor == TENSOR_Q || tensor == TENSOR_DOUT;
     int64_t heads = by_query ? s->heads : s->kv_heads, rows = by_query ? s->queries : s->keys;
     int64_t dim = tensor == TENSOR_V || tensor == TENSOR_DOUT ? s->dim_v : s->dim;
@@ -167,8 +169,7 @@ int attention_read_shape(struct sable_input *input, struct sable_attention_shape
         if ((has[t] = sable_input_has(input, tensor_names[t])) &&
             sable_input_shape(input, tensor_names[t], 4, shape[t], error))
             return error->code;
-    double value;
-    bool found, dim_given = has[TENSOR_Q] || has[TENSOR_K];
+    bool dim_given = has[TENSOR_Q] || has[TENSOR_K];
     for (int t = 0; t < TENSORS; t++)
         if (has[t] && (agree_with("batches", &s->batch, &batch, shape[t][0], error) ||
                        (t != TENSOR_Q && agree_with("key heads", &s->kv_heads, &kv, shape[t][1], error)) ||
@@ -187,6 +188,13 @@ int attention_read_shape(struct sable_input *input, struct sable_attention_shape
         s->dim_v = shape[TENSOR_V][3];
     if (dim_given)
         s->scale = 1 / sqrt((double)s->dim);
+    return attention_read_rules(input, s, error);
+}
+
+int attention_read_rules(struct sable_input *input, struct sable_attention_shape *s, struct sable_error *error)
+{
+    double value;
+    bool found;
     if (sable_input_real(input, "/", "causal", &value, &found, error))
         return error->code;
     if (found && value != 0 && value != 1)
@@ -362,27 +370,33 @@ static int allocate(struct attention_rank *a, const struct extents *e, int fault
     return SABLE_OK;
 }
 
-int attention_make(const struct attention_params *params, struct sable_context *context, bool reference,
-                   struct attention_rank *a, struct sable_error *error)
+int attention_prepare(const struct sable_attention_shape *shape, int strategy, struct sable_context *context,
+                      bool reference, struct attention_rank *a, struct sable_error *error)
 {
-    *a = (struct attention_rank){.shape = attention_shape(params),
+    *a = (struct attention_rank){.shape = *shape,
                                  .reference = reference,
                                  .layout = context->layout,
                                  .finite = true,
-                                 .from_file = context->input};
-    a->strategy = reference ? STRATEGY_HEADS : params->strategy;
-    if (context->input)
-        attention_read_shape(context->input, &a->shape, error);
-    if (!error->code)
-        attention_check_shape(&a->shape, error);
-    if (sable_agree(context->comm, error))
-        return error->code;
+                                 .from_file = context->input,
+                                 .strategy = reference ? STRATEGY_HEADS : strategy};
     struct extents e = extents_of(&a->shape, a->strategy, a->layout);
     a->part = e.part, a->shard = e.shard;
     a->keys = e.keys, a->kv_first = e.kv_first, a->kv_count = e.kv_count;
     allocate(a, &e, context->fault, error);
-    if (sable_agree(context->comm, error))
+    return sable_agree(context->comm, error);
+}
+
+int attention_make(const struct attention_params *params, struct sable_context *context, bool reference,
+                   struct attention_rank *a, struct sable_error *error)
+{
+    struct sable_attention_shape shape = attention_shape(params);
+    if (context->input)
+        attention_read_shape(context->input, &shape, error);
+    if (!error->code)
+        attention_check_shape(&shape, error);
+    if (sable_agree(context->comm, error) || attention_prepare(&shape, params->strategy, context, reference, a, error))
         return error->code;
+    struct extents e = extents_of(&a->shape, a->strategy, a->layout);
     int64_t kv = a->shape.batch * a->shape.kv_heads;
     if (a->strategy == STRATEGY_ULYSSES) {
         if (!fill(a, context, TENSOR_Q, 0, e.shard.heads, e.shard.rows, a->shard_q, error) &&

@@ -1,6 +1,5 @@
 /* One rank's part of an attention: the shape, who holds which queries and keys, inputs drawn or read, and the ways in
- * which ranks share the work. The workloads are in attention_prefill.c and
- * attention_backward.c. */
+ * which ranks share the work. The workloads are in attention_prefill.c, attention_backward.c and attention_layer.c. */
 #ifndef ATTENTION_RANK_H
 #define ATTENTION_RANK_H
 
@@ -53,8 +52,14 @@ struct attention_keys {
     struct sable_attention_rows segment[2];
 };
 
+struct attention_rank;
+typedef int attention_fetcher(const struct attention_rank *a, const struct sable_context *context,
+                              enum attention_tensor tensor, int64_t head, int64_t first, int64_t count, float *to,
+                              struct sable_error *error);
+
 struct attention_rank {
     struct sable_attention_shape shape;
+    attention_fetcher *fetch; /* where q, k and v come from, if they are neither drawn nor read: attention_fetch() */
     bool reference, from_file, finite; /* finite: all inputs of this rank are */
     int strategy;
     struct sable_layout layout;
@@ -74,6 +79,8 @@ struct attention_rank {
 struct sable_attention_shape attention_shape(const struct attention_params *params);
 /* The shape that the arrays of --input have. */
 int attention_read_shape(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
+/* Its attributes causal and scale, where it has them. */
+int attention_read_rules(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
 /* Refuses shapes that make no sense, with one line. */
 int attention_check_shape(const struct sable_attention_shape *shape, struct sable_error *error);
 
@@ -98,6 +105,9 @@ void attention_traffic(const struct sable_attention_shape *shape, int strategy, 
 int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
                     int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error);
 
+/* Collective. Room for an attention of this shape, without its inputs; attention_make() also fills these. */
+int attention_prepare(const struct sable_attention_shape *shape, int strategy, struct sable_context *context,
+                      bool reference, struct attention_rank *a, struct sable_error *error);
 int attention_make(const struct attention_params *params, struct sable_context *context, bool reference,
                    struct attention_rank *a, struct sable_error *error);
 void attention_free(struct attention_rank *a);
