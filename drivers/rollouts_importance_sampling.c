@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rollouts_chunks.h"
 #include "rollouts_environment.h"
-#include "rollouts_sharing.h"
+#include "rollouts_table.h"
 #include "sable_array.h"
 
 struct weigh_params {
@@ -67,15 +68,17 @@ struct weigh_state {
     struct sable_rollouts_process process;
     double *behaviour, *ratio, *start; /* [pairs] */
     struct sable_rollouts_rows rows;
-    struct rollouts_sharing sharing;
-    struct sable_rollouts_share share;
-    struct sable_rollouts_chunk *chunk;
-    int64_t each, first, count;             /* states that a rank sums up, and those of this one */
-    struct sable_rollouts_weighted *values; /* [each · ranks] this rank's sums */
-    struct sable_rollouts_weighted *own;    /* [each] those of all ranks; `values` itself on one rank */
+    struct rollouts_chunks chunks;
+    struct rollouts_table table;           /* of struct sable_rollouts_weighted */
+    struct sable_rollouts_weighted *again; /* [states] of a replay */
     struct sable_rollouts_lost lost;
-    double *column; /* [each] an output */
 };
+enum { PARTS = sizeof(struct sable_rollouts_weighted) / sizeof(struct sable_exact_moments) };
+
+static struct sable_rollouts_weighted *own_values(const struct weigh_state *s)
+{
+    return (struct sable_rollouts_weighted *)s->table.own;
+}
 
 static int check(const void *params, struct sable_layout layout, struct sable_error *error)
 {
@@ -93,10 +96,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const double transitions = (double)(s ? s->model.transitions : size.transitions);
     const int bits = s ? s->rows.bits : sable_rollouts_row_bits(size.actions * size.outcomes);
     const double row = (double)sizeof(struct sable_rollouts_entry) * (double)(1 << bits);
-    const double chunks = (double)rollouts_sharing_share(p->sharing, layout, 0, p->episodes).count;
-    double steps = 0;
-    for (int64_t i = 0; s && i < s->share.count; i++)
-        steps += (double)s->chunk[i].steps;
+    const double steps = s ? (double)rollouts_chunks_steps(&s->chunks) : 0;
     *work = (struct sable_work){
         .items = steps,
         .flops_fp64 = 6 * steps, /* γ^t G forwards, r + γ G and the weight backwards */
@@ -105,8 +105,8 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .working_set = pairs * (row + 8) + states * (double)sizeof(struct sable_rollouts_weighted),
         .bytes_network = layout.ranks > 1 ? states * sizeof(struct sable_rollouts_weighted) : 0,
         .messages = layout.ranks > 1 ? layout.ranks - 1 : 0,
-        .memory = (double)sizeof *s + chunks * sizeof(struct sable_rollouts_chunk) + pairs * (row + 24 + 16 + 96) +
-                  states * (2.0 * sizeof(struct sable_rollouts_weighted) + 64 + 41) +
+        .memory = (double)sizeof *s + rollouts_chunks_memory(layout, p->sharing, p->episodes) +
+                  pairs * (row + 24 + 16 + 96) + rollouts_table_memory(states, PARTS) + states * (64 + 33) +
                   transitions * (24 + sizeof(struct sable_rollouts_outcome)) +
                   sable_rollouts_predict_memory((int64_t)states, p->environment.horizon, layout.threads),
     };
@@ -115,17 +115,14 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 static void free_state(void *state)
 {
     struct weigh_state *s = state;
-    rollouts_sharing_close(&s->sharing);
     rollouts_model_free(&s->model);
     sable_rollouts_rows_free(&s->rows);
     sable_array_free(s->behaviour);
     sable_array_free(s->ratio);
     sable_array_free(s->start);
-    sable_array_free(s->chunk);
-    if (s->own != s->values)
-        sable_array_free(s->own);
-    sable_array_free(s->values);
-    sable_array_free(s->column);
+    rollouts_chunks_free(&s->chunks);
+    rollouts_table_free(&s->table);
+    sable_array_free(s->again);
     free(s);
 }
 
@@ -152,22 +149,12 @@ static void mix_policies(struct weigh_state *s)
 static int allocate(struct weigh_state *s, struct sable_layout layout, struct sable_error *error)
 {
     const int64_t states = s->model.states, actions = s->model.actions;
-    s->each = (states - 1) / layout.ranks + 1;
-    s->first = s->each * layout.rank < states ? s->each * layout.rank : states;
-    s->count = states - s->first < s->each ? states - s->first : s->each;
-    if (s->each > INT32_MAX / SABLE_WEIGHTED_WORDS)
-        return sable_fail(error, SABLE_BAD_INPUT, "%lld states on %d ranks: at most %d a rank", (long long)states,
-                          layout.ranks, INT32_MAX / SABLE_WEIGHTED_WORDS);
     s->behaviour = sable_array(states, actions, sizeof *s->behaviour);
     s->ratio = sable_array(states, actions, sizeof *s->ratio);
     s->start = sable_array(states, actions, sizeof *s->start);
-    s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
-    s->values = sable_array(s->each, layout.ranks, sizeof *s->values);
-    s->own = layout.ranks == 1 ? s->values : sable_array(s->each, 1, sizeof *s->own);
-    s->column = sable_array(s->each, 1, sizeof *s->column);
-    if (!s->behaviour || !s->ratio || !s->start || !s->chunk || !s->values || !s->own || !s->column)
+    if (!s->behaviour || !s->ratio || !s->start)
         return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for %lld states", (long long)states);
-    return SABLE_OK;
+    return rollouts_table_make(&s->table, states, PARTS, layout, error);
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
@@ -177,10 +164,8 @@ static int setup(const void *params, struct sable_context *context, void **state
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory");
     *state = s;
     s->params = *(const struct weigh_params *)params;
-    s->share = rollouts_sharing_share(s->params.sharing, context->layout, context->seed, s->params.episodes);
-    if (rollouts_sharing_open(&s->sharing, context, s->params.sharing, error))
-        return error->code;
-    if (rollouts_environment_make(&s->params.environment, context, &s->model, error))
+    if (rollouts_chunks_make(&s->chunks, context, s->params.sharing, s->params.episodes, error) ||
+        rollouts_environment_make(&s->params.environment, context, &s->model, error))
         return error->code;
     s->process = rollouts_model_process(&s->model);
     if (allocate(s, context->layout, error))
@@ -202,11 +187,11 @@ static int setup(const void *params, struct sable_context *context, void **state
 
 static int reset(void *state, struct sable_context *context, struct sable_error *error)
 {
+    (void)context;
     struct weigh_state *s = state;
-    memset(s->values, 0, (size_t)(s->each * context->layout.ranks) * sizeof *s->values);
-    memset(s->chunk, 0, (size_t)s->share.count * sizeof *s->chunk);
+    rollouts_table_clear(&s->table);
     s->lost = (struct sable_rollouts_lost){0};
-    return rollouts_sharing_reset(&s->sharing, s->params.episodes, error);
+    return rollouts_chunks_reset(&s->chunks, error);
 }
 
 /* ---- Run ---- */
@@ -219,7 +204,8 @@ static enum sable_rollouts_visits visits_of(const struct weigh_state *s)
 static int run(struct weigh_state *s, struct sable_context *context, sable_rollouts_off_policy *weigh,
                struct sable_error *error)
 {
-    struct sable_rollouts_share share = rollouts_sharing_play(&s->sharing, context, &s->share);
+    struct sable_rollouts_share share = rollouts_sharing_play(&s->chunks.sharing, context, &s->chunks.share);
+    struct sable_rollouts_weighted *values = (struct sable_rollouts_weighted *)s->table.values;
     struct sable_rollouts_rows rows = s->rows;
     const bool unweighted = context->fault == FAULT_UNWEIGHTED;
     double *ones = sable_array(unweighted ? s->rows.states : 1, 1, sizeof *ones);
@@ -228,31 +214,19 @@ static int run(struct weigh_state *s, struct sable_context *context, sable_rollo
     const struct sable_rollouts_ratios ratios = {unweighted ? ones : s->ratio, s->model.actions};
     if (context->fault == ROLLOUTS_BIASED_MODEL)
         rows.gamma *= 1 - 1.0 / 16;
-    if (!ones || !weigh(&rows, &share, &ratios, visits_of(s), s->values, &s->lost, s->chunk))
+    if (!ones || !weigh(&rows, &share, &ratios, visits_of(s), values, &s->lost, s->chunks.chunk))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory for tallies");
     else
-        rollouts_sharing_check(&s->sharing, error);
+        rollouts_sharing_check(&s->chunks.sharing, error);
     sable_array_free(ones);
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
-        s->values[s->model.states / 2].product.sum[0] ^= 1 << 20;
+        values[s->model.states / 2].product.sum[0] ^= 1 << 20;
     sable_phase(context, PHASE_WAIT);
     if (sable_agree(context->comm, error))
         return error->code;
     sable_phase(context, PHASE_REDUCE);
-    if (context->layout.ranks > 1) {
-        sable_count_sent(context, (size_t)s->each * (size_t)(context->layout.ranks - 1) * sizeof *s->values);
-        if (sable_check_mpi(MPI_Reduce_scatter_block(s->values, s->own, (int)s->each * SABLE_WEIGHTED_WORDS,
-                                                     MPI_INT64_T, MPI_SUM, context->comm),
-                            "MPI_Reduce_scatter_block", error))
-            return error->code;
-    }
-    for (int64_t i = 0; i < s->count; i++) {
-        rollouts_carry(&s->own[i].product);
-        rollouts_carry(&s->own[i].weight);
-        rollouts_carry(&s->own[i].both);
-    }
     int64_t lost[2] = {s->lost.cut, s->lost.saturated};
-    if (rollouts_sum(context, lost, 2, error))
+    if (rollouts_table_reduce(&s->table, context, error) || rollouts_sum(context, lost, 2, error))
         return error->code;
     s->lost = (struct sable_rollouts_lost){lost[0], lost[1]};
     return SABLE_OK;
@@ -268,77 +242,62 @@ static int run_sable(void *state, struct sable_context *context, struct sable_er
     return run(state, context, sable_rollouts_weigh, error);
 }
 
-/* ---- Estimates ---- */
+/* ---- Estimates, of a state's moments: of W G, W and W G + W, as struct sable_rollouts_weighted has them ---- */
+
+enum { PRODUCT, WEIGHT, BOTH };
 
 /* Σ W² G. */
-static double cross_of(const struct sable_rollouts_weighted *w)
+static double cross_of(const struct sable_exact_moments *w)
 {
-    return (sable_exact_squares(&w->both) - sable_exact_squares(&w->product) - sable_exact_squares(&w->weight)) / 2;
+    return (sable_exact_squares(&w[BOTH]) - sable_exact_squares(&w[PRODUCT]) - sable_exact_squares(&w[WEIGHT])) / 2;
 }
 
-static double ordinary(const struct sable_rollouts_weighted *w)
+static double ordinary(const struct sable_exact_moments *w)
 {
-    return rollouts_mean_of(&w->product);
+    return rollouts_mean_of(&w[PRODUCT]);
 }
 
-static double ordinary_error(const struct sable_rollouts_weighted *w)
+static double ordinary_error(const struct sable_exact_moments *w)
 {
-    return rollouts_error_of(&w->product);
+    return rollouts_error_of(&w[PRODUCT]);
 }
 
-static double total_weight(const struct sable_rollouts_weighted *w)
+static double total_weight(const struct sable_exact_moments *w)
 {
-    return w->weight.count ? sable_exact_mean(&w->weight) * (double)w->weight.count : 0;
+    return w[WEIGHT].count ? sable_exact_mean(&w[WEIGHT]) * (double)w[WEIGHT].count : 0;
 }
 
-static double weighted(const struct sable_rollouts_weighted *w)
+static double weighted(const struct sable_exact_moments *w)
 {
-    return total_weight(w) > 0 ? sable_exact_mean(&w->product) / sable_exact_mean(&w->weight) : NAN;
+    return total_weight(w) > 0 ? sable_exact_mean(&w[PRODUCT]) / sable_exact_mean(&w[WEIGHT]) : NAN;
 }
 
 /* √Σ W² (G − V)² / Σ W. */
-static double weighted_error(const struct sable_rollouts_weighted *w)
+static double weighted_error(const struct sable_exact_moments *w)
 {
     double v = weighted(w);
-    double squares = sable_exact_squares(&w->product) - 2 * v * cross_of(w) + v * v * sable_exact_squares(&w->weight);
-    return w->weight.count > 1 ? sqrt(fmax(squares, 0)) / total_weight(w) : NAN;
+    double squares = sable_exact_squares(&w[PRODUCT]) - 2 * v * cross_of(w) + v * v * sable_exact_squares(&w[WEIGHT]);
+    return w[WEIGHT].count > 1 ? sqrt(fmax(squares, 0)) / total_weight(w) : NAN;
 }
 
-static double count_of(const struct sable_rollouts_weighted *w)
+static double effective(const struct sable_exact_moments *w)
 {
-    return rollouts_count_of(&w->product);
-}
-
-static double effective(const struct sable_rollouts_weighted *w)
-{
-    return total_weight(w) > 0 ? total_weight(w) * total_weight(w) / sable_exact_squares(&w->weight) : 0;
+    return total_weight(w) > 0 ? total_weight(w) * total_weight(w) / sable_exact_squares(&w[WEIGHT]) : 0;
 }
 
 /* ---- Verification ---- */
 
-/* Chunks of this rank that differ when the textbook plays them again; −1 if memory is short. */
-static int64_t replay(const struct weigh_state *s)
+static bool again(void *state, const struct sable_rollouts_share *one, struct sable_rollouts_chunk *chunk)
 {
-    enum { MOST = 8 };
-    int64_t index[MOST], differ = 0;
-    int count = s->sharing.open ? rollouts_sample_played(&s->share, s->chunk, MOST, index)
-                                : rollouts_sample(&s->share, MOST, index);
+    struct weigh_state *s = state;
     const struct sable_rollouts_ratios ratios = {s->ratio, s->model.actions};
-    struct sable_rollouts_weighted *values = sable_array(s->model.states, 1, sizeof *values);
-    for (int k = 0; k < count && values && differ >= 0; k++) {
-        struct sable_rollouts_share one = s->share;
-        struct sable_rollouts_lost lost = {0};
-        struct sable_rollouts_chunk again;
-        memset(values, 0, (size_t)s->model.states * sizeof *values);
-        one.first += index[k] * one.stride;
-        one.count = 1;
-        if (!sable_rollouts_reference_weigh(&s->rows, &one, &ratios, visits_of(s), values, &lost, &again))
-            differ = -1;
-        else
-            differ += again.sum != s->chunk[index[k]].sum || again.steps != s->chunk[index[k]].steps;
-    }
-    sable_array_free(values);
-    return values ? differ : -1;
+    struct sable_rollouts_lost lost = {0};
+    if (!s->again)
+        s->again = sable_array(s->model.states, 1, sizeof *s->again);
+    if (!s->again)
+        return false;
+    memset(s->again, 0, (size_t)s->model.states * sizeof *s->again);
+    return sable_rollouts_reference_weigh(&s->rows, one, &ratios, visits_of(s), s->again, &lost, chunk);
 }
 
 /* |off|/σ; without a variance beyond the rounding of its terms, 0 or +∞ by equality. */
@@ -355,15 +314,16 @@ static void surprises(const struct weigh_state *s, const struct sable_rollouts_w
                       double most[3])
 {
     const double rounding = (double)s->model.horizon * 0x1p-50;
-    for (int64_t i = 0; i < s->count; i++) {
-        const struct sable_rollouts_weighted *w = &s->own[i];
-        int64_t state = s->first + i;
+    for (int64_t i = 0; i < s->table.count; i++) {
+        const struct sable_rollouts_weighted *w = &own_values(s)[i];
+        int64_t state = s->table.first + i;
         double v = expected->value[state], a = expected->weight_square[state], b = expected->cross[state];
         double c = expected->product_square[state], n = (double)w->product.count;
         if (!(n >= 1000 * a))
             continue;
-        most[0] = fmax(most[0], surprise(ordinary(w) - v, v, c - v * v, c + v * v, n, rounding));
-        most[1] = fmax(most[1], surprise(weighted(w) - v, v, c - 2 * v * b + v * v * a, c + v * v * a, n, rounding));
+        most[0] = fmax(most[0], surprise(ordinary(&w->product) - v, v, c - v * v, c + v * v, n, rounding));
+        most[1] = fmax(most[1],
+                       surprise(weighted(&w->product) - v, v, c - 2 * v * b + v * v * a, c + v * v * a, n, rounding));
         most[2] = fmax(most[2], surprise(sable_exact_mean(&w->weight) - 1, 1, a - 1, a, n, rounding));
     }
 }
@@ -371,12 +331,12 @@ static void surprises(const struct weigh_state *s, const struct sable_rollouts_w
 /* Of all episodes: how far ΣWG is from what their starts let expect, and its variance. */
 static void pool(const struct weigh_state *s, const struct sable_rollouts_weights_expected *expected, double sums[4])
 {
-    for (int64_t i = 0; i < s->count; i++) {
-        const struct sable_exact_moments *product = &s->own[i].product;
-        double n = (double)product->count, v = expected->value[s->first + i];
+    for (int64_t i = 0; i < s->table.count; i++) {
+        const struct sable_exact_moments *product = &own_values(s)[i].product;
+        double n = (double)product->count, v = expected->value[s->table.first + i];
         sums[0] += product->count ? n * sable_exact_mean(product) : 0;
         sums[1] += n * v;
-        sums[2] += n * (expected->product_square[s->first + i] - v * v);
+        sums[2] += n * (expected->product_square[s->table.first + i] - v * v);
         sums[3] += n;
     }
 }
@@ -385,17 +345,15 @@ static int verify_values(struct weigh_state *s, struct sable_context *context,
                          const struct sable_rollouts_weights_expected *expected, struct sable_checks *checks,
                          struct sable_error *error)
 {
-    int64_t counts[3] = {replay(s), 0, 0}; /* differ; states' sum less the chunks'; visits */
+    int64_t counts[3] = {rollouts_chunks_replay(&s->chunks, again, s), 0,
+                         0}; /* differ; states' sum less the chunks'; visits */
     double most[3] = {0}, worst[3], sums[4] = {0}, all[4];
     if (counts[0] < 0)
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/importance_sampling: out of memory for a replay");
-    for (int64_t i = 0; i < s->share.count; i++)
-        counts[1] = (int64_t)((uint64_t)counts[1] - s->chunk[i].sum);
-    for (int64_t i = 0; i < s->count; i++) {
-        uint64_t sum = rollouts_low_word(&s->own[i].product) + 3 * rollouts_low_word(&s->own[i].weight);
-        counts[1] = (int64_t)((uint64_t)counts[1] + sum * (uint64_t)(2 * (s->first + i) + 1));
-        counts[2] += s->own[i].product.count;
-    }
+    counts[1] = (int64_t)(rollouts_table_sum(&s->table, 0) + 3 * rollouts_table_sum(&s->table, 1) -
+                          rollouts_chunks_sum(&s->chunks));
+    for (int64_t i = 0; i < s->table.count; i++)
+        counts[2] += own_values(s)[i].product.count;
     const bool started = s->params.visits == CHOICE_START, unbiased = started || s->lost.cut == 0;
     surprises(s, expected, most);
     pool(s, expected, sums);
@@ -440,34 +398,17 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
 {
     (void)context;
     struct weigh_state *s = state;
-    static const struct {
-        const char *name, *help;
-        double (*of)(const struct sable_rollouts_weighted *w);
-    } columns[] = {
+    static const struct rollouts_column columns[] = {
         {"ordinary", "ordinary importance sampling: mean of W G", ordinary},
         {"ordinary_error", "its standard error", ordinary_error},
         {"weighted", "weighted importance sampling: sum of W G / sum of W", weighted},
         {"weighted_error", "its standard error", weighted_error},
-        {"count", "visits that count", count_of},
+        {"count", "visits that count", rollouts_count_of},
         {"effective", "effective sample size", effective},
     };
-    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
-        for (int64_t i = 0; i < s->count; i++)
-            s->column[i] = columns[k].of(&s->own[i]);
-        const struct sable_array array = {.name = columns[k].name,
-                                          .unit = "",
-                                          .help = columns[k].help,
-                                          .keep = SABLE_KEEP_SUMMARY,
-                                          .type = SABLE_F64,
-                                          .dims = 1,
-                                          .global = {s->model.states},
-                                          .offset = {s->first},
-                                          .count = {s->count},
-                                          .labels = {"state"},
-                                          .data = s->column};
-        if (sable_put(sink, &array, error))
+    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++)
+        if (rollouts_table_put(&s->table, sink, &columns[k], error))
             return error->code;
-    }
     const int64_t lost[2] = {s->lost.cut, s->lost.saturated};
     const struct sable_array array = {.name = "lost",
                                       .help = "episodes cut at the horizon, weights too large to be summed",

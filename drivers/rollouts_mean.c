@@ -265,42 +265,20 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
     (void)context;
     struct rollouts_mean *s = state;
     const int64_t counter[4] = {10, SABLE_MEAN_PURPOSE, SABLE_NORMAL_PURPOSE, SABLE_MEAN_BLOCK};
-    const struct sable_array arrays[] = {
-        {.name = "mean",
-         .help = "mean",
-         .type = SABLE_F64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->mean},
-        {.name = "variance",
-         .help = "unbiased variance",
-         .type = SABLE_F64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->variance},
-        {.name = "count",
-         .help = "samples or replicates",
-         .type = SABLE_I64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->total.count},
-        {.name = "counter",
-         .help =
-             "Philox4x32 rounds, purposes of samples and of normal noise, samples of a block; counter = (sample div "
-             "4, low and high, 0, purpose)",
-         .type = SABLE_I64,
-         .dims = 1,
-         .global = {4},
-         .labels = {"what"},
-         .data = counter},
-    };
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        if (sable_put_whole(sink, &arrays[i], error))
-            return error->code;
-    return SABLE_OK;
+    const struct sable_array array = {
+        .name = "counter",
+        .help = "Philox4x32 rounds, purposes of samples and of normal noise, samples of a block; counter = (sample div "
+                "4, low and high, 0, purpose)",
+        .type = SABLE_I64,
+        .dims = 1,
+        .global = {4},
+        .labels = {"what"},
+        .data = counter};
+    if (rollouts_put_number(sink, "mean", "mean", SABLE_F64, &s->mean, error) ||
+        rollouts_put_number(sink, "variance", "unbiased variance", SABLE_F64, &s->variance, error) ||
+        rollouts_put_number(sink, "count", "samples or replicates", SABLE_I64, &s->total.count, error))
+        return error->code;
+    return sable_put_whole(sink, &array, error);
 }
 
 static const struct sable_variant variants[] = {

@@ -3,9 +3,11 @@
  * can be given with --input. Mathematics, work model, parallel scheme: docs/rollouts.md. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "rollouts_chunks.h"
 #include "rollouts_environment.h"
-#include "rollouts_sharing.h"
+#include "rollouts_table.h"
 #include "sable_array.h"
 
 struct prediction_params {
@@ -58,16 +60,17 @@ struct prediction_state {
     struct prediction_params params;
     struct rollouts_model model;
     struct sable_rollouts_rows rows;
-    struct rollouts_sharing sharing;
-    struct sable_rollouts_share share;
-    struct sable_rollouts_chunk *chunk;
-    int64_t each;                         /* states that each rank holds the values of in the end; the last fewer */
-    int64_t first, count;                 /* those of this rank */
-    struct sable_rollouts_values *values; /* [each · ranks] this rank's sums */
-    struct sable_rollouts_values *own;    /* [each] those of all ranks; `values` itself on one rank */
+    struct rollouts_chunks chunks;
+    struct rollouts_table table;         /* of struct sable_rollouts_values */
+    struct sable_rollouts_values *again; /* [states] of a replay */
     int64_t cut;
-    double *column; /* [each] an output */
 };
+enum { PARTS = sizeof(struct sable_rollouts_values) / sizeof(struct sable_exact_moments) };
+
+static struct sable_rollouts_values *own_values(const struct prediction_state *s)
+{
+    return (struct sable_rollouts_values *)s->table.own;
+}
 
 static int check(const void *params, struct sable_layout layout, struct sable_error *error)
 {
@@ -85,10 +88,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const int bits = s ? s->rows.bits : sable_rollouts_row_bits(size.actions * size.outcomes);
     const double row = (double)sizeof(struct sable_rollouts_entry) * (double)(1 << bits);
     const int64_t horizon = s ? s->model.horizon : p->environment.horizon;
-    const double chunks = (double)rollouts_sharing_share(p->sharing, layout, 0, p->episodes).count;
-    double steps = 0;
-    for (int64_t i = 0; s && i < s->share.count; i++)
-        steps += (double)s->chunk[i].steps;
+    const double steps = s ? (double)rollouts_chunks_steps(&s->chunks) : 0;
     *work = (struct sable_work){
         .items = steps,
         .flops_fp64 = 5 * steps, /* γ^t G forwards, r + γ G backwards */
@@ -97,9 +97,9 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .working_set = states * (row + sizeof(struct sable_digits)),
         .bytes_network = layout.ranks > 1 ? states * sizeof(struct sable_rollouts_values) : 0,
         .messages = layout.ranks > 1 ? layout.ranks - 1 : 0,
-        .memory = (double)sizeof *s + chunks * sizeof(struct sable_rollouts_chunk) + states * (row + 8 * 9 + 17 + 64) +
-                  48 * states * 2 + transitions * (24 + sizeof(struct sable_rollouts_outcome)) +
-                  2 * states * sizeof(struct sable_rollouts_values) +
+        .memory = (double)sizeof *s + rollouts_chunks_memory(layout, p->sharing, p->episodes) +
+                  rollouts_table_memory(states, PARTS) + states * (row + 64 + 17 + 64) + 48 * states * 2 +
+                  transitions * (24 + sizeof(struct sable_rollouts_outcome)) +
                   sable_rollouts_predict_memory((int64_t)states, horizon, layout.threads),
     };
 }
@@ -107,14 +107,11 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 static void free_state(void *state)
 {
     struct prediction_state *s = state;
-    rollouts_sharing_close(&s->sharing);
     rollouts_model_free(&s->model);
     sable_rollouts_rows_free(&s->rows);
-    sable_array_free(s->chunk);
-    if (s->own != s->values)
-        sable_array_free(s->own);
-    sable_array_free(s->values);
-    sable_array_free(s->column);
+    rollouts_chunks_free(&s->chunks);
+    rollouts_table_free(&s->table);
+    sable_array_free(s->again);
     free(s);
 }
 
@@ -140,24 +137,6 @@ static int make_model(struct prediction_state *s, struct sable_context *context,
     return SABLE_OK;
 }
 
-static int make_values(struct prediction_state *s, struct sable_layout layout, struct sable_error *error)
-{
-    s->each = (s->model.states - 1) / layout.ranks + 1;
-    s->first = s->each * layout.rank < s->model.states ? s->each * layout.rank : s->model.states;
-    s->count = s->model.states - s->first < s->each ? s->model.states - s->first : s->each;
-    if (s->each > INT32_MAX / SABLE_VALUES_WORDS)
-        return sable_fail(error, SABLE_BAD_INPUT, "%lld states on %d ranks: at most %d a rank",
-                          (long long)s->model.states, layout.ranks, INT32_MAX / SABLE_VALUES_WORDS);
-    s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
-    s->values = sable_array(s->each, layout.ranks, sizeof *s->values);
-    s->own = layout.ranks == 1 ? s->values : sable_array(s->each, 1, sizeof *s->own);
-    s->column = sable_array(s->each, 1, sizeof *s->column);
-    if (!s->chunk || !s->values || !s->own || !s->column)
-        return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the values of %lld states",
-                          (long long)s->model.states);
-    return SABLE_OK;
-}
-
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
 {
     struct prediction_state *s = calloc(1, sizeof *s);
@@ -165,62 +144,44 @@ static int setup(const void *params, struct sable_context *context, void **state
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory");
     *state = s;
     s->params = *(const struct prediction_params *)params;
-    s->share = rollouts_sharing_share(s->params.sharing, context->layout, context->seed, s->params.episodes);
-    if (rollouts_sharing_open(&s->sharing, context, s->params.sharing, error))
+    if (rollouts_chunks_make(&s->chunks, context, s->params.sharing, s->params.episodes, error) ||
+        make_model(s, context, error))
         return error->code;
-    if (make_model(s, context, error))
-        return error->code;
-    return make_values(s, context->layout, error);
+    return rollouts_table_make(&s->table, s->model.states, PARTS, context->layout, error);
 }
 
 static int reset(void *state, struct sable_context *context, struct sable_error *error)
 {
+    (void)context;
     struct prediction_state *s = state;
-    for (int64_t i = 0; i < s->each * context->layout.ranks; i++)
-        s->values[i] = (struct sable_rollouts_values){0};
-    for (int64_t i = 0; i < s->share.count; i++)
-        s->chunk[i] = (struct sable_rollouts_chunk){0};
+    rollouts_table_clear(&s->table);
     s->cut = 0;
-    return rollouts_sharing_reset(&s->sharing, s->params.episodes, error);
+    return rollouts_chunks_reset(&s->chunks, error);
 }
 
 /* ---- Run ---- */
 
-/* Each rank receives the sums of its own states. */
-static int reduce(struct prediction_state *s, struct sable_context *context, struct sable_error *error)
-{
-    if (context->layout.ranks > 1) {
-        sable_count_sent(context, (size_t)s->each * (size_t)(context->layout.ranks - 1) * sizeof *s->values);
-        if (sable_check_mpi(MPI_Reduce_scatter_block(s->values, s->own, (int)s->each * SABLE_VALUES_WORDS, MPI_INT64_T,
-                                                     MPI_SUM, context->comm),
-                            "MPI_Reduce_scatter_block", error))
-            return error->code;
-    }
-    for (int64_t i = 0; i < s->count; i++) {
-        rollouts_carry(&s->own[i].visits);
-        rollouts_carry(&s->own[i].starts);
-    }
-    return rollouts_sum(context, &s->cut, 1, error);
-}
-
 static int run(struct prediction_state *s, struct sable_context *context, sable_rollouts_predictor *predict,
                struct sable_error *error)
 {
-    struct sable_rollouts_share share = rollouts_sharing_play(&s->sharing, context, &s->share);
+    struct sable_rollouts_share share = rollouts_sharing_play(&s->chunks.sharing, context, &s->chunks.share);
+    struct sable_rollouts_values *values = (struct sable_rollouts_values *)s->table.values;
     struct sable_rollouts_rows rows = s->rows;
     if (context->fault == ROLLOUTS_BIASED_MODEL)
         rows.gamma *= 1 - 1.0 / 16;
-    if (!predict(&rows, &share, (enum sable_rollouts_visits)s->params.visits, s->values, &s->cut, s->chunk))
+    if (!predict(&rows, &share, (enum sable_rollouts_visits)s->params.visits, values, &s->cut, s->chunks.chunk))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory for tallies");
     else
-        rollouts_sharing_check(&s->sharing, error);
+        rollouts_sharing_check(&s->chunks.sharing, error);
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
-        s->values[s->model.states / 2].visits.sum[0] ^= 1 << 20;
+        values[s->model.states / 2].visits.sum[0] ^= 1 << 20;
     sable_phase(context, PHASE_WAIT);
     if (sable_agree(context->comm, error))
         return error->code;
     sable_phase(context, PHASE_REDUCE);
-    return reduce(s, context, error);
+    if (rollouts_table_reduce(&s->table, context, error))
+        return error->code;
+    return rollouts_sum(context, &s->cut, 1, error);
 }
 
 static int run_reference(void *state, struct sable_context *context, struct sable_error *error)
@@ -235,68 +196,55 @@ static int run_sable(void *state, struct sable_context *context, struct sable_er
 
 /* ---- Verification ---- */
 
-/* Chunks of this rank that differ when the textbook plays them again; −1 if memory is short. */
-static int64_t replay(const struct prediction_state *s)
+static bool again(void *state, const struct sable_rollouts_share *one, struct sable_rollouts_chunk *chunk)
 {
-    enum { MOST = 4 };
-    int64_t index[MOST], differ = 0, cut;
-    int count = s->sharing.open ? rollouts_sample_played(&s->share, s->chunk, MOST, index)
-                                : rollouts_sample(&s->share, MOST, index);
-    struct sable_rollouts_values *values = sable_array(s->model.states, 1, sizeof *values);
-    for (int k = 0; k < count && values && differ >= 0; k++) {
-        struct sable_rollouts_share one = s->share;
-        struct sable_rollouts_chunk again;
-        for (int64_t i = 0; i < s->model.states; i++)
-            values[i] = (struct sable_rollouts_values){0};
-        one.first += index[k] * one.stride;
-        one.count = 1;
-        if (!sable_rollouts_reference_predict(&s->rows, &one, (enum sable_rollouts_visits)s->params.visits, values,
-                                              &cut, &again))
-            differ = -1;
-        else
-            differ += again.sum != s->chunk[index[k]].sum || again.steps != s->chunk[index[k]].steps;
-    }
-    sable_array_free(values);
-    return values ? differ : -1;
+    struct prediction_state *s = state;
+    int64_t cut = 0;
+    if (!s->again)
+        s->again = sable_array(s->model.states, 1, sizeof *s->again);
+    if (!s->again)
+        return false;
+    memset(s->again, 0, (size_t)s->model.states * sizeof *s->again);
+    return sable_rollouts_reference_predict(&s->rows, one, (enum sable_rollouts_visits)s->params.visits, s->again, &cut,
+                                            chunk);
 }
 
 static int verify_values(struct prediction_state *s, struct sable_context *context,
                          const struct sable_rollouts_expected *expected, struct sable_checks *checks,
                          struct sable_error *error)
 {
-    int64_t counts[5] = {replay(s), 0, 0, 0, 0}; /* differ; chunks' sum; states' sum less it; starts; visits − steps */
+    /* differ; states' sum less the chunks'; starts; visits − steps */
+    int64_t counts[4] = {rollouts_chunks_replay(&s->chunks, again, s), 0, 0, 0};
     double most[2] = {0, 0}, worst[2];
     bool uncut = s->cut == 0 && s->params.visits == SABLE_VISITS_FIRST;
     if (counts[0] < 0)
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/prediction: out of memory for a replay");
-    for (int64_t i = 0; i < s->share.count; i++) {
-        counts[1] = (int64_t)((uint64_t)counts[1] - s->chunk[i].sum);
-        counts[4] -= s->chunk[i].steps;
-    }
-    for (int64_t i = 0; i < s->count; i++) {
-        const struct sable_rollouts_values *own = &s->own[i];
-        int64_t state = s->first + i;
+    counts[1] = (int64_t)(rollouts_table_sum(&s->table, 0) - rollouts_chunks_sum(&s->chunks));
+    counts[3] = -rollouts_chunks_steps(&s->chunks);
+    for (int64_t i = 0; i < s->table.count; i++) {
+        const struct sable_rollouts_values *own = &own_values(s)[i];
+        int64_t state = s->table.first + i;
         double v = expected->value[state], w = expected->square[state];
-        counts[1] = (int64_t)((uint64_t)counts[1] + rollouts_low_word(&own->visits) * (uint64_t)(2 * state + 1));
-        counts[3] += own->starts.count;
-        counts[4] += own->visits.count;
+        counts[2] += own->starts.count;
+        counts[3] += own->visits.count;
         if (own->starts.count > 0)
             most[0] = fmax(most[0], rollouts_surprise(&own->starts, v, w, s->model.horizon));
         if (uncut && own->visits.count > 0)
             most[1] = fmax(most[1], rollouts_surprise(&own->visits, v, w, s->model.horizon));
     }
-    if (sable_agree(context->comm, error) || rollouts_sum(context, counts, 5, error) ||
+    if (sable_agree(context->comm, error) || rollouts_sum(context, counts, 4, error) ||
         sable_check_mpi(MPI_Allreduce(most, worst, 2, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce", error))
         return error->code;
-    sable_check(checks, "episodes played", (double)counts[3], (double)s->params.episodes, 0);
+    sable_check(checks, "episodes played", (double)counts[2], (double)s->params.episodes, 0);
     sable_check(checks, "chunks that differ from a replay", (double)counts[0], 0, 0);
     sable_check(checks, "sums of states less those of the chunks", (double)counts[1], 0, 0);
     if (s->params.visits == SABLE_VISITS_EVERY)
-        sable_check(checks, "visits less steps", (double)counts[4], 0, 0);
+        sable_check(checks, "visits less steps", (double)counts[3], 0, 0);
     else
-        sable_check_at_most(checks, "first visits less steps", (double)counts[4], 0);
-    if (rollouts_check_pooled(checks, "z of the mean return of all episodes", context, s->own, s->count,
-                              expected->value + s->first, expected->square + s->first, s->params.episodes, error))
+        sable_check_at_most(checks, "first visits less steps", (double)counts[3], 0);
+    if (rollouts_check_pooled(checks, "z of the mean return of all episodes", context, own_values(s), s->table.count,
+                              expected->value + s->table.first, expected->square + s->table.first, s->params.episodes,
+                              error))
         return error->code;
     double limit = rollouts_most_z_of(s->model.states);
     sable_check_at_most(checks, "largest |z| of a state's start returns", worst[0], limit);
@@ -320,47 +268,55 @@ static int verify(void *state, struct sable_context *context, struct sable_check
 
 /* ---- Outputs ---- */
 
+/* Of a state's visits, the first of its moments, and of its starts, the second. */
+static double mean_of(const struct sable_exact_moments *moments)
+{
+    return rollouts_mean_of(&moments[0]);
+}
+
+static double error_of(const struct sable_exact_moments *moments)
+{
+    return rollouts_error_of(&moments[0]);
+}
+
+static double visits_of(const struct sable_exact_moments *moments)
+{
+    return rollouts_count_of(&moments[0]);
+}
+
+static double start_mean_of(const struct sable_exact_moments *moments)
+{
+    return rollouts_mean_of(&moments[1]);
+}
+
+static double start_error_of(const struct sable_exact_moments *moments)
+{
+    return rollouts_error_of(&moments[1]);
+}
+
+static double starts_of(const struct sable_exact_moments *moments)
+{
+    return rollouts_count_of(&moments[1]);
+}
+
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
     (void)context;
     struct prediction_state *s = state;
-    static const struct {
-        const char *name, *help;
-        double (*of)(const struct sable_exact_moments *moments);
-        bool starts;
-    } columns[] = {
-        {"mean", "mean return after the visits that count", rollouts_mean_of, false},
-        {"standard_error", "of mean, for i.i.d. returns", rollouts_error_of, false},
-        {"count", "visits that count", rollouts_count_of, false},
-        {"start_mean", "mean return of episodes that started there", rollouts_mean_of, true},
-        {"start_error", "its standard error", rollouts_error_of, true},
-        {"start_count", "episodes that started there", rollouts_count_of, true},
+    static const struct rollouts_column columns[] = {
+        {"mean", "mean return after the visits that count", mean_of},
+        {"standard_error", "of mean, for i.i.d. returns", error_of},
+        {"count", "visits that count", visits_of},
+        {"start_mean", "mean return of episodes that started there", start_mean_of},
+        {"start_error", "its standard error", start_error_of},
+        {"start_count", "episodes that started there", starts_of},
     };
-    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++) {
-        for (int64_t i = 0; i < s->count; i++)
-            s->column[i] = columns[k].of(columns[k].starts ? &s->own[i].starts : &s->own[i].visits);
-        const struct sable_array array = {.name = columns[k].name,
-                                          .unit = "",
-                                          .help = columns[k].help,
-                                          .keep = SABLE_KEEP_SUMMARY,
-                                          .type = SABLE_F64,
-                                          .dims = 1,
-                                          .global = {s->model.states},
-                                          .offset = {s->first},
-                                          .count = {s->count},
-                                          .labels = {"state"},
-                                          .data = s->column};
-        if (sable_put(sink, &array, error))
+    for (size_t k = 0; k < sizeof columns / sizeof *columns; k++)
+        if (rollouts_table_put(&s->table, sink, &columns[k], error))
             return error->code;
-    }
-    const struct sable_array cut = {.name = "cut",
-                                    .help = "episodes that the horizon ended",
-                                    .type = SABLE_I64,
-                                    .dims = 1,
-                                    .global = {1},
-                                    .labels = {"value"},
-                                    .data = &s->cut};
-    return sable_put_whole(sink, &cut, error) ? error->code : rollouts_put_counter(sink, error);
+    if (rollouts_put_number(sink, "cut", "episodes that the horizon ended", SABLE_I64, &s->cut, error))
+        return error->code;
+    return rollouts_put_counter(sink, error);
 }
 
 static const struct sable_variant variants[] = {

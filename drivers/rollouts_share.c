@@ -129,6 +129,14 @@ double rollouts_count_of(const struct sable_exact_moments *moments)
     return (double)moments->count;
 }
 
+int rollouts_put_number(struct sable_sink *sink, const char *name, const char *help, enum sable_number type,
+                        const void *number, struct sable_error *error)
+{
+    const struct sable_array array = {
+        .name = name, .help = help, .type = type, .dims = 1, .global = {1}, .labels = {"value"}, .data = number};
+    return sable_put_whole(sink, &array, error);
+}
+
 int rollouts_put_counter(struct sable_sink *sink, struct sable_error *error)
 {
     static const int64_t counter[4] = {10, SABLE_ROLLOUTS_STEP, SABLE_ROLLOUTS_START, SABLE_CHUNK};

@@ -62,6 +62,9 @@ void rollouts_carry(struct sable_exact_moments *moments);
 double rollouts_mean_of(const struct sable_exact_moments *moments);
 double rollouts_error_of(const struct sable_exact_moments *moments);
 double rollouts_count_of(const struct sable_exact_moments *moments);
+/* Collective. Stores a number that rank 0 holds. */
+int rollouts_put_number(struct sable_sink *sink, const char *name, const char *help, enum sable_number type,
+                        const void *number, struct sable_error *error);
 /* Collective. Stores how draws were counted: output `counter`, see docs/rollouts.md. */
 int rollouts_put_counter(struct sable_sink *sink, struct sable_error *error);
 #define ROLLOUTS_COUNTER_FIELD                                                                                         \

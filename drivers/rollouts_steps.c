@@ -4,8 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "rollouts_chunks.h"
 #include "rollouts_map.h"
-#include "rollouts_sharing.h"
 #include "sable_array.h"
 
 struct steps_params {
@@ -80,12 +80,10 @@ static const struct sable_field outputs[] = {
 
 struct steps_state {
     struct steps_params params;
-    struct rollouts_sharing sharing;
-    struct sable_rollouts_share share;
+    struct rollouts_chunks chunks;
     struct rollouts_map map;
     struct sable_rollouts_grid grid;
     struct sable_rollouts_rows rows; /* env=alias */
-    struct sable_rollouts_chunk *chunk;
     struct sable_rollouts_totals totals;
     double mean, error;
 };
@@ -128,10 +126,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const struct steps_state *s = state;
     const struct rollouts_map map = shape(p);
     const double cells = (double)map.height * (double)map.width;
-    const double chunks = (double)rollouts_sharing_share(p->sharing, layout, 0, p->episodes).count;
-    double steps = 0;
-    for (int64_t i = 0; s && i < s->share.count; i++)
-        steps += (double)s->chunk[i].steps;
+    const double steps = s ? (double)rollouts_chunks_steps(&s->chunks) : 0;
     *work = (struct sable_work){
         .items = steps,
         .flops_fp64 = 3 * steps, /* fma(γ^t, r, G), γ^t·γ */
@@ -143,18 +138,17 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .messages = layout.ranks > 1 ? 1 : 0,
         /* kinds, rows, starts; alias rows and their starts; verification's eight fields; chunks */
         .memory = (double)sizeof *s + cells * (9 + (p->env == ENV_ALIAS ? 96 + 2 * 32 : 0) + 64) +
-                  chunks * sizeof(struct sable_rollouts_chunk),
+                  rollouts_chunks_memory(layout, p->sharing, p->episodes),
     };
 }
 
 static void free_state(void *state)
 {
     struct steps_state *s = state;
-    rollouts_sharing_close(&s->sharing);
+    rollouts_chunks_free(&s->chunks);
     sable_array_free(s->map.kind);
     sable_rollouts_grid_free(&s->grid);
     sable_rollouts_rows_free(&s->rows);
-    sable_array_free(s->chunk);
     free(s);
 }
 
@@ -249,13 +243,11 @@ static int setup(const void *params, struct sable_context *context, void **state
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory");
     *state = s;
     s->params = *(const struct steps_params *)params;
-    s->share = rollouts_sharing_share(s->params.sharing, context->layout, context->seed, s->params.episodes);
-    if (rollouts_sharing_open(&s->sharing, context, s->params.sharing, error))
+    if (rollouts_chunks_make(&s->chunks, context, s->params.sharing, s->params.episodes, error))
         return error->code;
-    s->chunk = sable_array(s->share.count, 1, sizeof *s->chunk);
     if (make_map(s, context->seed, error))
         return error->code;
-    if (!s->chunk || !make_grid(s))
+    if (!make_grid(s))
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for a grid of %lld cells",
                           (long long)cells_of(s));
     if (s->grid.starts == 0)
@@ -272,9 +264,7 @@ static int reset(void *state, struct sable_context *context, struct sable_error 
     (void)context;
     struct steps_state *s = state;
     s->totals = (struct sable_rollouts_totals){0};
-    for (int64_t i = 0; i < s->share.count; i++)
-        s->chunk[i] = (struct sable_rollouts_chunk){0};
-    return rollouts_sharing_reset(&s->sharing, s->params.episodes, error);
+    return rollouts_chunks_reset(&s->chunks, error);
 }
 
 struct method {
@@ -302,11 +292,11 @@ static void play(const struct steps_state *s, const struct method *method, const
 static int run(struct steps_state *s, struct sable_context *context, const struct method *method,
                struct sable_error *error)
 {
-    struct sable_rollouts_share share = rollouts_sharing_play(&s->sharing, context, &s->share);
-    play(s, method, &share, context->fault == ROLLOUTS_BIASED_MODEL, &s->totals, s->chunk);
+    struct sable_rollouts_share share = rollouts_sharing_play(&s->chunks.sharing, context, &s->chunks.share);
+    play(s, method, &share, context->fault == ROLLOUTS_BIASED_MODEL, &s->totals, s->chunks.chunk);
     if (context->fault == ROLLOUTS_FLIP_BIT && context->layout.rank == 0)
         s->totals.returns.sum[0] ^= 1 << 20;
-    rollouts_sharing_check(&s->sharing, error);
+    rollouts_sharing_check(&s->chunks.sharing, error);
     sable_phase(context, PHASE_WAIT);
     if (sable_agree(context->comm, error))
         return error->code;
@@ -329,23 +319,11 @@ static int run_sable(void *state, struct sable_context *context, struct sable_er
 
 /* ---- Verification ---- */
 
-/* Plays some of this rank's chunks again by the textbook; returns how many of them differ. */
-static int64_t replay(const struct steps_state *s)
+static bool again(void *state, const struct sable_rollouts_share *one, struct sable_rollouts_chunk *chunk)
 {
-    enum { MOST = 8 };
-    int64_t index[MOST], differ = 0;
-    int count = s->sharing.open ? rollouts_sample_played(&s->share, s->chunk, MOST, index)
-                                : rollouts_sample(&s->share, MOST, index);
-    for (int k = 0; k < count; k++) {
-        struct sable_rollouts_share one = s->share;
-        struct sable_rollouts_totals totals = {0};
-        struct sable_rollouts_chunk again;
-        one.first += index[k] * one.stride;
-        one.count = 1;
-        play(s, &textbook, &one, false, &totals, &again);
-        differ += again.sum != s->chunk[index[k]].sum || again.steps != s->chunk[index[k]].steps;
-    }
-    return differ;
+    struct sable_rollouts_totals totals = {0};
+    play(state, &textbook, one, false, &totals, chunk);
+    return true;
 }
 
 /* Mean and variance of an episode from a random start, of the moments from each. */
@@ -363,14 +341,12 @@ static void mix(const struct sable_rollouts_grid *grid, const double *mean, cons
 
 static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
 {
-    const struct steps_state *s = state;
+    struct steps_state *s = state;
     const struct sable_rollouts_totals *t = &s->totals;
     struct sable_rollouts_expected expected;
-    int64_t counts[3] = {replay(s), 0, 0}; /* chunks that differ, Σ q and steps of all chunks */
-    for (int64_t i = 0; i < s->share.count; i++) {
-        counts[1] = (int64_t)((uint64_t)counts[1] + s->chunk[i].sum);
-        counts[2] += s->chunk[i].steps;
-    }
+    /* Chunks that differ, Σ q and steps of all chunks. */
+    int64_t counts[3] = {rollouts_chunks_replay(&s->chunks, again, s), (int64_t)rollouts_chunks_sum(&s->chunks),
+                         rollouts_chunks_steps(&s->chunks)};
     if (!sable_rollouts_expect(s, outcomes_of, cells_of(s), DIRECTIONS, s->params.gamma, s->params.horizon, &expected))
         sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for the exact values");
     double mean = 0, variance = 0, length = 0, length_variance = 0;
@@ -401,35 +377,12 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
     struct steps_state *s = state;
     s->mean = sable_exact_mean(&s->totals.returns);
     s->error = sqrt(sable_exact_variance(&s->totals.returns) / (double)s->totals.returns.count);
+    if (rollouts_put_number(sink, "return_mean", "mean return of an episode", SABLE_F64, &s->mean, error) ||
+        rollouts_put_number(sink, "return_error", "standard error of return_mean", SABLE_F64, &s->error, error) ||
+        rollouts_put_number(sink, "steps", "steps of all episodes", SABLE_I64, &s->totals.steps, error) ||
+        rollouts_put_number(sink, "cut", "episodes that the horizon ended", SABLE_I64, &s->totals.cut, error))
+        return error->code;
     const struct sable_array arrays[] = {
-        {.name = "return_mean",
-         .help = "mean return of an episode",
-         .type = SABLE_F64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->mean},
-        {.name = "return_error",
-         .help = "standard error of return_mean",
-         .type = SABLE_F64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->error},
-        {.name = "steps",
-         .help = "steps of all episodes",
-         .type = SABLE_I64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->totals.steps},
-        {.name = "cut",
-         .help = "episodes that the horizon ended",
-         .type = SABLE_I64,
-         .dims = 1,
-         .global = {1},
-         .labels = {"value"},
-         .data = &s->totals.cut},
         {.name = "lengths",
          .help = "episodes with a length in [2^b, 2^(b+1))",
          .type = SABLE_I64,

@@ -48,12 +48,13 @@ void sable_tally_flush(const struct sable_tally *tally, struct sable_exact_momen
 
 void sable_digits_flush(struct sable_digits *digits, struct sable_exact_moments *moments)
 {
-    _Static_assert(sizeof digits->sum / sizeof(int64_t) <= SABLE_EXACT_SUM, "a value's digits fit");
     moments->count += digits->count;
-    for (int i = 0; i < 2; i++)
-        moments->sum[i] += digits->sum[i];
-    for (int i = 0; i < 4; i++)
-        moments->squares[i] += digits->squares[i];
+    moments->sum[0] += digits->sum;
+    moments->sum[1] += digits->sum_32;
+    moments->squares[0] += digits->squares;
+    moments->squares[1] += digits->squares_32;
+    moments->squares[2] += digits->squares_64;
+    moments->squares[3] += digits->squares_96;
     sable_exact_carry(moments->sum, SABLE_EXACT_SUM);
     sable_exact_carry(moments->squares, SABLE_EXACT_SQUARES);
     *digits = (struct sable_digits){0};

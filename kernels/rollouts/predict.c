@@ -2,8 +2,8 @@
  *
  *   G ← r_t + γ G,   values[s_t] += G   if this is a visit that counts   (Sutton & Barto 2018, §5.1)
  *
- * Lanes play (walk_lanes.isa.c) and leave a trace: which outcome each lane took in each step. When an episode ends, its
- * column of the trace is read forwards, to mark first visits, and backwards, for the returns. A return is added to its
+ * Lanes play (walk_lanes.isa.c) and leave a trace each: which outcome they took in each step. When an episode ends, its
+ * trace is read forwards, to mark first visits, and backwards, for the returns. A return is added to its
  * state's tally as an integer: exact, in any order. Bound by these scattered updates, of one cache line a visit. Each
  * thread has tallies of its own; they are added up in the end, each state by one thread. */
 #include "predict.h"
@@ -30,10 +30,18 @@ static struct prediction off_policy(const struct sable_rollouts_rows *rows, cons
     return (struct prediction){rows, share, visits, ratios, (rows->states - 1) / ratios->actions, WEIGHT_TALLIES};
 }
 
+/* Words of a lane's trace: some can be read, and a block written, beyond the horizon. An odd number of cache lines,
+ * lest all lanes stand in the same sets. */
+static int64_t stride_of(int64_t horizon)
+{
+    enum { LINE = 16, MORE = 8 };
+    return ((horizon + STEPS + MORE) / LINE + 1) / 2 * 2 * LINE + LINE;
+}
+
 static bool predictor_make(const struct prediction *prediction, int64_t lanes, count_path_function *count_path,
                            struct predictor *p)
 {
-    int64_t blocks = ((int64_t)prediction->rows->horizon + STEPS - 1) / STEPS, states = prediction->states;
+    const int64_t states = prediction->states, stride = stride_of(prediction->rows->horizon);
     *p = (struct predictor){.rows = prediction->rows,
                             .count_path = count_path,
                             .visits = prediction->visits,
@@ -42,11 +50,9 @@ static bool predictor_make(const struct prediction *prediction, int64_t lanes, c
                             .tallies = prediction->tallies,
                             .tally = sable_array(states, prediction->tallies, sizeof *p->tally),
                             .seen = sable_array(states, 1, sizeof *p->seen),
-                            .trace = sable_array(blocks * STEPS, lanes, sizeof *p->trace),
-                            .blocks = blocks,
-                            .path = sable_array(blocks, STEPS, sizeof *p->path),
-                            .value = sable_array(blocks, STEPS, sizeof *p->value)};
-    if (!p->tally || !p->seen || !p->trace || !p->path || !p->value)
+                            .trace = {sable_array(lanes, stride, sizeof *p->path), stride}};
+    p->path = p->trace.outcome;
+    if (!p->tally || !p->seen || !p->trace.outcome)
         return false;
     memset(p->tally, 0, (size_t)(states * prediction->tallies) * sizeof *p->tally);
     memset(p->seen, 0, (size_t)states * sizeof *p->seen);
@@ -57,16 +63,13 @@ static void predictor_free(struct predictor *p)
 {
     sable_array_free(p->tally);
     sable_array_free(p->seen);
-    sable_array_free(p->trace);
-    sable_array_free(p->path);
-    sable_array_free(p->value);
+    sable_array_free(p->trace.outcome);
 }
 
 double sable_rollouts_predict_memory(int64_t states, int64_t horizon, int threads)
 {
-    double steps = (double)horizon + STEPS;
-    return threads * ((double)(states + 1) * (WEIGHT_TALLIES * sizeof(struct sable_digits) + sizeof(int64_t)) +
-                      steps * ((LANES + 1) * sizeof(uint32_t) + sizeof(double)));
+    return threads * ((double)(states + 1) * (WEIGHT_TALLIES * sizeof(struct sable_digits) + sizeof(uint32_t)) +
+                      (double)stride_of(horizon) * LANES * sizeof(uint32_t));
 }
 
 /* moments[states × tallies] += the predictor's tallies of one state. */
@@ -88,17 +91,12 @@ static void flush_in_time(struct predictor *p, struct sable_exact_moments *momen
     p->unflushed = p->rows->horizon + 1;
 }
 
-/* The lane's episode has ended in block `now` of the ring's time. */
-static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int lane, int64_t now,
+/* The lane's episode has ended. */
+static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int lane,
                        struct sable_rollouts_chunk *chunk)
 {
     int64_t horizon = p->rows->horizon, length = lanes->length[lane] < horizon ? lanes->length[lane] : horizon;
-    int64_t t = 0;
-    for (int64_t block = p->begun[lane]; block <= now; block++) {
-        const uint32_t *trace = p->trace + block % p->blocks * STEPS * LANES + lane;
-        for (int j = 0; j < STEPS; j++, t++)
-            p->path[t] = trace[j * LANES];
-    }
+    p->path = p->trace.outcome + lane * p->trace.stride;
     p->lost.cut += lanes->state[lane] != (uint32_t)(p->rows->states - 1) || lanes->length[lane] > horizon;
     p->count_path(p, length, chunk);
 }
@@ -110,14 +108,12 @@ static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sab
     struct walk_lanes lanes;
     _Alignas(64) uint32_t words[4 * LANES];
     uint32_t playing = sable_walk_begin(dealer, &lanes);
-    for (int64_t now = 0; playing; now++) {
-        uint32_t *trace = p->trace + now % p->blocks * STEPS * LANES;
+    while (playing) {
         dealer->walk->draw(dealer->share->seed, SABLE_ROLLOUTS_STEP, lanes.low, lanes.high, lanes.block, words);
-        for (uint32_t ended = advance(p->rows, &lanes, words, trace) & playing; ended; ended &= ended - 1) {
+        for (uint32_t ended = advance(p->rows, &lanes, words, &p->trace) & playing; ended; ended &= ended - 1) {
             int l = __builtin_ctz(ended);
             flush_in_time(p, moments);
-            count_lane(p, &lanes, l, now, &chunk[dealer->chunk_of_lane[l]]);
-            p->begun[l] = now + 1;
+            count_lane(p, &lanes, l, &chunk[dealer->chunk_of_lane[l]]);
             if (!sable_walk_deal(dealer, &lanes, l))
                 playing &= ~(UINT32_C(1) << l);
         }

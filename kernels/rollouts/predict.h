@@ -9,7 +9,7 @@ struct predictor;
 typedef void count_path_function(struct predictor *p, int64_t length, struct sable_rollouts_chunk *chunk);
 SABLE_ISA_DECLARE(void, rollouts_count_path,
                   (struct predictor * p, int64_t length, struct sable_rollouts_chunk *chunk));
-/* The same bits in vectors, where there is such a version; p->value is used. */
+/* The same bits in vectors, where there is such a version. */
 SABLE_ISA_DECLARE(void, rollouts_count_path_lanes,
                   (struct predictor * p, int64_t length, struct sable_rollouts_chunk *chunk));
 
@@ -31,14 +31,11 @@ struct predictor {
     int tallies;                                /* of each */
     struct sable_digits *tally;                 /* [states × tallies] */
     int64_t unflushed;                          /* values added to tallies, at most */
-    int64_t *seen;                              /* [states] the last episode that visited, as counted by `serial` */
-    int64_t serial;
+    uint32_t *seen;                             /* [states] the last episode that visited, as counted by `serial` */
+    uint32_t serial;                            /* from 1 on */
     struct sable_rollouts_lost lost;
-    uint32_t *trace;      /* [blocks × STEPS × LANES] a ring; or [STEPS·blocks] of one episode */
-    int64_t blocks;       /* of an episode that reaches the horizon */
-    int64_t begun[LANES]; /* block of the ring's time in which the lane's episode began */
-    uint32_t *path;       /* [STEPS·blocks] outcomes of one episode; | COUNTS */
-    double *value;        /* [STEPS·blocks] returns after its steps */
+    struct walk_trace trace; /* of as many lanes as play */
+    uint32_t *path;          /* outcomes of the episode to be counted, in the trace; | COUNTS */
 };
 #define COUNTS (UINT32_C(1) << 31)
 

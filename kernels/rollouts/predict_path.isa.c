@@ -5,20 +5,33 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <string.h>
 
 static inline int64_t state_of(const struct predictor *p, uint32_t outcome)
 {
     return (outcome & ~COUNTS) >> (p->rows->bits + 1);
 }
 
+/* The number of a new episode. */
+static inline uint32_t next_serial(struct predictor *p)
+{
+    if (++p->serial == 0) { /* after 2³² of them numbers begin anew */
+        memset(p->seen, 0, (size_t)p->states * sizeof *p->seen);
+        p->serial = 1;
+    }
+    return p->serial;
+}
+
 /* Marks the visits that count: the first of each state in its episode, or every one. */
 static inline void mark_visits(struct predictor *p, int64_t length)
 {
-    const int every = p->visits == SABLE_VISITS_EVERY;
+    const uint32_t serial = next_serial(p), every = p->visits == SABLE_VISITS_EVERY;
+    const int shift = p->rows->bits + 1;
+    uint32_t *restrict seen = p->seen, *restrict path = p->path;
     for (int64_t t = 0; t < length; t++) {
-        int64_t *seen = &p->seen[state_of(p, p->path[t])];
-        p->path[t] |= (uint32_t)(every | (*seen != p->serial)) << 31;
-        *seen = p->serial;
+        const uint32_t state = path[t] >> shift, counts = every | (seen[state] != serial);
+        path[t] |= counts << 31;
+        seen[state] = serial;
     }
 }
 
@@ -39,7 +52,6 @@ void SABLE_ISA_NAME(rollouts_count_path)(struct predictor *p, int64_t length, st
     int64_t start = state_of(p, path[0]);
     uint64_t sum = 0;
     double value = 0;
-    p->serial++;
     if (p->visits == SABLE_VISITS_START) {
         value = return_of(p, length);
         sum = (uint64_t)sable_exact_quantise(value) * (uint64_t)(2 * start + 1);
@@ -86,11 +98,11 @@ void SABLE_ISA_NAME(rollouts_count_weighted)(struct predictor *p, int64_t length
     const double gamma = p->rows->gamma;
     uint32_t *path = p->path;
     double value = 0, weight = 1;
-    p->serial++;
+    const uint32_t serial = next_serial(p);
     for (int64_t t = 0; t < length; t++) {
-        int64_t *seen = &p->seen[(uint32_t)state_of(p, path[t]) / actions];
-        path[t] |= (uint32_t)(t == 0 || (p->visits == SABLE_VISITS_FIRST && *seen != p->serial)) << 31;
-        *seen = p->serial;
+        uint32_t *seen = &p->seen[(uint32_t)state_of(p, path[t]) / actions];
+        path[t] |= (uint32_t)(t == 0 || (p->visits == SABLE_VISITS_FIRST && *seen != serial)) << 31;
+        *seen = serial;
     }
     for (int64_t t = length - 1; t >= 0; t--) {
         uint32_t outcome = path[t] & ~COUNTS, pair = (uint32_t)state_of(p, outcome);

@@ -81,11 +81,12 @@ static inline void sable_tally_add(struct sable_tally *tally, int64_t quantised)
 void sable_tally_flush(const struct sable_tally *tally, struct sable_exact_moments *moments);
 
 /* The same in one cache line, for tallies of many states: a vector's worth of digits, to which the digits of a value
- * are added one by one, without a carry. Below 2³³ each, they must be flushed before SABLE_DIGITS_MOST values. */
+ * are added one by one, without a carry. Below 2³³ each, they must be flushed before SABLE_DIGITS_MOST values. Small
+ * values, |q| < 2³², have digits in the first half alone. */
 struct sable_digits {
     _Alignas(64) int64_t count;
-    int64_t sum[2];     /* q mod 2³², and the rest */
-    int64_t squares[4]; /* of q², in units of 1, 2³², 2⁶⁴, 2⁹⁶ */
+    int64_t sum, squares, squares_32; /* in units of 1, 1, 2³² */
+    int64_t sum_32, squares_64, squares_96;
     int64_t none;
 };
 #define SABLE_DIGITS_MOST (INT64_C(1) << 29)
@@ -96,12 +97,12 @@ static inline void sable_digits_add(struct sable_digits *digits, int64_t quantis
     const uint64_t low = size & UINT32_MAX, high = size >> 32; /* high < 2³⁰ */
     const uint64_t first = low * low, cross = 2 * low * high, last = high * high;
     digits->count++;
-    digits->sum[0] += quantised & UINT32_MAX;
-    digits->sum[1] += quantised >> 32;
-    digits->squares[0] += (int64_t)(first & UINT32_MAX);
-    digits->squares[1] += (int64_t)((first >> 32) + (cross & UINT32_MAX));
-    digits->squares[2] += (int64_t)((cross >> 32) + (last & UINT32_MAX));
-    digits->squares[3] += (int64_t)(last >> 32);
+    digits->sum += quantised & UINT32_MAX;
+    digits->sum_32 += quantised >> 32;
+    digits->squares += (int64_t)(first & UINT32_MAX);
+    digits->squares_32 += (int64_t)((first >> 32) + (cross & UINT32_MAX));
+    digits->squares_64 += (int64_t)((cross >> 32) + (last & UINT32_MAX));
+    digits->squares_96 += (int64_t)(last >> 32);
 }
 /* moments += digits, carried; the digits are 0 then. */
 void sable_digits_flush(struct sable_digits *digits, struct sable_exact_moments *moments);

@@ -10,7 +10,7 @@ typedef void draw_function(uint64_t seed, uint32_t purpose, const uint32_t *low,
 typedef uint32_t advance_grid_function(const struct sable_rollouts_grid *grid, struct walk_lanes *lanes,
                                        const uint32_t *words);
 typedef uint32_t advance_rows_function(const struct sable_rollouts_rows *rows, struct walk_lanes *lanes,
-                                       const uint32_t *words, uint32_t *trace);
+                                       const uint32_t *words, const struct walk_trace *trace);
 
 /* One of the two environments. */
 struct walk {

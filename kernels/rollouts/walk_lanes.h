@@ -23,13 +23,19 @@ SABLE_ISA_DECLARE(void, rollouts_draw_lanes,
                   (uint64_t seed, uint32_t purpose, const uint32_t *low, const uint32_t *high, const uint32_t *block,
                    uint32_t *words));
 
-/* Four steps of every lane. Returns the lanes whose episode has ended, one bit each. With `trace`, which
- * must be at level v4, totals and discounts are left alone, and trace[j·LANES + l] = entry·2 + side is the outcome that
- * lane l took in step j, also after its end. */
+/* Where lanes leave what they take: outcome[l·stride + t] = entry·2 + side of lane l in step t of its episode, also
+ * after its end; stride ≥ STEPS·(1 + blocks of an episode that reaches the horizon). */
+struct walk_trace {
+    uint32_t *outcome; /* [LANES × stride] */
+    int64_t stride;
+};
+
+/* Four steps of every lane. Returns the lanes whose episode has ended, one bit each. With a trace, which there must be
+ * at level v4, totals and discounts are left alone. */
 SABLE_ISA_DECLARE(uint32_t, rollouts_advance_grid,
                   (const struct sable_rollouts_grid *grid, struct walk_lanes *lanes, const uint32_t *words));
 SABLE_ISA_DECLARE(uint32_t, rollouts_advance_rows,
                   (const struct sable_rollouts_rows *rows, struct walk_lanes *lanes, const uint32_t *words,
-                   uint32_t *trace));
+                   const struct walk_trace *trace));
 
 #endif

@@ -91,7 +91,7 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
 #endif
 
 uint32_t SABLE_ISA_NAME(rollouts_advance_rows)(const struct sable_rollouts_rows *rows, struct walk_lanes *lanes,
-                                               const uint32_t *words, uint32_t *trace)
+                                               const uint32_t *words, const struct walk_trace *trace)
 {
     const struct sable_rollouts_entry *restrict entry = rows->entry;
     const int bits = rows->bits;
@@ -108,7 +108,8 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_rows)(const struct sable_rollouts_rows 
             outcome[l] = 2 * index + side;
         }
         if (trace) {
-            memcpy(trace + j * LANES, outcome, sizeof outcome);
+            for (int l = 0; l < LANES; l++)
+                trace->outcome[l * trace->stride + (int64_t)lanes->block[l] * STEPS + j] = outcome[l];
             continue;
         }
         for (int l = 0; l < LANES; l++) {

@@ -21,12 +21,37 @@ void SABLE_ISA_NAME(rollouts_draw_lanes)(uint64_t seed, uint32_t purpose, const 
             _mm512_storeu_si512(words + j * LANES + VECTOR * v, drawn[v][j]);
 }
 
+/* Four outcomes of each of vector v's lanes, turned about: a lane's are 16 bytes of its own trace. */
+static inline void leave_trace(const struct walk_trace *trace, const struct walk_lanes *lanes, int v,
+                               const __m512i outcome[STEPS])
+{
+    const __m512i low[2] = {_mm512_unpacklo_epi32(outcome[0], outcome[1]),
+                            _mm512_unpacklo_epi32(outcome[2], outcome[3])};
+    const __m512i high[2] = {_mm512_unpackhi_epi32(outcome[0], outcome[1]),
+                             _mm512_unpackhi_epi32(outcome[2], outcome[3])};
+    /* 128-bit part p of the k-th: lane 4 p + k */
+    const __m512i lane[4] = {_mm512_unpacklo_epi64(low[0], low[1]), _mm512_unpackhi_epi64(low[0], low[1]),
+                             _mm512_unpacklo_epi64(high[0], high[1]), _mm512_unpackhi_epi64(high[0], high[1])};
+    uint32_t *to = trace->outcome + VECTOR * v * trace->stride;
+    const uint32_t *block = lanes->block + VECTOR * v;
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        const __m128i part[4] = {_mm512_castsi512_si128(lane[k]), _mm512_extracti32x4_epi32(lane[k], 1),
+                                 _mm512_extracti32x4_epi32(lane[k], 2), _mm512_extracti32x4_epi32(lane[k], 3)};
+#pragma GCC unroll 4
+        for (int p = 0; p < 4; p++) {
+            const int l = 4 * p + k;
+            _mm_storeu_si128((__m128i *)(void *)(to + l * trace->stride + (int64_t)block[l] * STEPS), part[p]);
+        }
+    }
+}
+
 uint32_t SABLE_ISA_NAME(rollouts_advance_rows)(const struct sable_rollouts_rows *rows, struct walk_lanes *lanes,
-                                               const uint32_t *words, uint32_t *trace)
+                                               const uint32_t *words, const struct walk_trace *trace)
 {
     const struct rows_constants k = rows_constants(rows);
     const __m512i one = _mm512_set1_epi32(1), last = _mm512_set1_epi32((int)((rows->horizon - 1) / STEPS));
-    __m512i state[VECTORS], length[VECTORS];
+    __m512i state[VECTORS], length[VECTORS], outcome[VECTORS][STEPS];
     uint32_t ended = 0;
     for (int v = 0; v < VECTORS; v++) {
         state[v] = _mm512_load_si512(lanes->state + VECTOR * v);
@@ -38,8 +63,10 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_rows)(const struct sable_rollouts_rows 
             __mmask16 playing = _mm512_cmpneq_epi32_mask(state[v], k.end);
             length[v] = _mm512_mask_add_epi32(length[v], playing, length[v], one);
             state[v] = taken.next;
-            _mm512_storeu_si512(trace + j * LANES + VECTOR * v, taken.outcome);
+            outcome[v][j] = taken.outcome;
         }
+    for (int v = 0; v < VECTORS; v++)
+        leave_trace(trace, lanes, v, outcome[v]);
     for (int v = 0; v < VECTORS; v++) {
         __m512i block = _mm512_load_si512(lanes->block + VECTOR * v);
         uint32_t some = _mm512_cmpge_epu32_mask(block, last) | _mm512_cmpeq_epi32_mask(state[v], k.end);

@@ -92,7 +92,8 @@ static void blocks_in_lanes_give_the_bits_of_the_textbook(void **state)
     static const int64_t counts[] = {1, 31, 32, 33, 127, 129, 1000, SABLE_MEAN_BLOCK - 1, SABLE_MEAN_BLOCK};
     for (int level = 0; level <= (int)sable_isa_best(); level++)
         for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
-            for (int method = SABLE_MEAN_INCREMENTAL; method <= SABLE_MEAN_SUMS; method++) {
+            for (int m = 0; m < 2; m++) {
+                const enum sable_mean_method method = m ? SABLE_MEAN_SUMS : SABLE_MEAN_INCREMENTAL;
                 setenv("SABLE_ISA", levels[level], 1);
                 struct sable_mean lanes = sable_mean_block()(7, 4 * (INT64_C(1) << 33), counts[k], method);
                 struct sable_mean textbook = sable_mean_block_reference(7, 4 * (INT64_C(1) << 33), counts[k], method);
