@@ -15,6 +15,7 @@ static const double check_all_up_to = 0x1p28; /* updates of all ranks; beyond it
 
 #define PARAM(field) offsetof(struct scan_params, field)
 static const char *const strategies[] = {"auto", "channels", "sequence", NULL};
+static const char *const carries[] = {"fixed", "native", NULL};
 static const struct sable_param parameters[] = {
     {"channels", SABLE_INT, PARAM(channels), "", 1, 1e9, 0, 0, NULL, "256", "channels"},
     {"states", SABLE_INT, PARAM(states), "", 1, 65536, 0, 0, NULL, "16", "states of a channel"},
@@ -22,6 +23,10 @@ static const struct sable_param parameters[] = {
     {"strategy", SABLE_CHOICE, PARAM(strategy), "", 0, 0, 0, 0, strategies, "auto",
      "ranks and threads share channels, or chunks of time; auto: time if channels x states < 256"},
     {"chunk", SABLE_INT, PARAM(chunk), "steps", 1, 1e9, 0, 0, NULL, "1024", "steps of a chunk of time; changes bits"},
+    {"carries", SABLE_CHOICE, PARAM(carries), "", 0, 0, 0, 0, carries, "fixed",
+     "over time: of chunks of `chunk` steps, or native: as few chunks as keep all ranks, threads and lanes busy, so "
+     "that "
+     "bits depend on the layout and are not digested"},
     {0},
 };
 static const struct sable_class classes[] = {
@@ -58,10 +63,22 @@ static bool over_time(const struct scan_params *p)
     return p->strategy == SCAN_SEQUENCE || (p->strategy == SCAN_AUTO && (double)p->channels * (double)p->states < FEW);
 }
 
+/* Native carries: a chunk for each thread, or, with fewer states than a vector of 16 has lanes, for each lane. */
+static struct scan_params chunked(const struct scan_params *params, struct sable_layout layout)
+{
+    struct scan_params p = *params;
+    if (p.carries == SCAN_NATIVE && over_time(&p)) {
+        const double busy = (double)layout.ranks * layout.threads;
+        const double lanes = (double)p.channels * (double)p.states < 16 ? 16 : 1;
+        p.chunk = (int64_t)fmax(1, ceil((double)p.length / (busy * lanes)));
+    }
+    return p;
+}
+
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     const struct scan_state *s = state;
-    const struct scan_params *p = s ? &s->params : params;
+    const struct scan_params used = chunked(s ? &s->params : params, layout), *p = &used;
     struct scan_part part = scan_split(p, over_time(p), layout);
     const double row = (double)part.columns * (double)p->states, updates = row * (double)part.steps;
     const double ends = over_time(p) ? row * (double)part.chunks : 0;
@@ -79,8 +96,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 
 static int check(const void *params, struct sable_layout layout, struct sable_error *error)
 {
-    (void)layout;
-    const struct scan_params *p = params;
+    const struct scan_params used = chunked(params, layout), *p = &used;
     int64_t row, all;
     if (!sable_multiply(p->channels, p->states, &row) || !sable_multiply(row, p->length, &all) || all > INT64_MAX / 32)
         return sable_fail(error, SABLE_BAD_INPUT,
@@ -106,6 +122,7 @@ static int setup(const void *params, struct sable_context *context, void **state
     if (scan_sizes(&s->params, context, error) || check(&s->params, context->layout, error))
         return error->code;
     s->over_time = over_time(&s->params);
+    s->params = chunked(&s->params, context->layout);
     s->part = scan_split(&s->params, s->over_time, context->layout);
     return scan_fill(s, context, error);
 }
@@ -154,7 +171,8 @@ static int by_chunks(struct scan_state *s, struct sable_context *context, struct
 {
     const struct scan_part *q = &s->part;
     memset(s->ends, 0, (size_t)(2 * s->row * q->chunks) * sizeof *s->ends);
-    sable_scan_chunks(s->row, q->steps, s->params.chunk, s->a, s->b, s->ends, NULL);
+    if (s->params.length > s->params.chunk) /* a single chunk's end is nobody's beginning */
+        sable_scan_chunks(s->row, q->steps, s->params.chunk, s->a, s->b, s->ends, NULL);
     sable_phase(context, PHASE_CARRY);
     if (scan_exchange(s, context, error))
         return error->code;

@@ -8,9 +8,12 @@
 
 enum scan_strategy { SCAN_AUTO, SCAN_CHANNELS, SCAN_SEQUENCE };
 
+enum scan_carries { SCAN_FIXED, SCAN_NATIVE };
+
 struct scan_params {
     int64_t channels, states, length, chunk;
     int strategy; /* enum scan_strategy */
+    int carries;  /* enum scan_carries */
 };
 
 struct scan_part {

@@ -287,10 +287,12 @@ int scan_output(void *state, struct sable_context *context, struct sable_sink *s
     struct scan_state *s = state;
     const struct scan_params *p = &s->params;
     const struct scan_part *q = &s->part;
+    const bool native = p->carries == SCAN_NATIVE && s->over_time && !s->reference;
     pair(q->steps, s->row, s->x, s->pairs);
     struct sable_array x = {.name = "x",
                             .unit = "",
                             .help = "states",
+                            .no_digest = native,
                             .keep = SABLE_KEEP_FULL,
                             .type = SABLE_C64,
                             .dims = 3,
@@ -306,6 +308,7 @@ int scan_output(void *state, struct sable_context *context, struct sable_sink *s
     struct sable_array end = {.name = "state",
                               .unit = "",
                               .help = "x after the last step",
+                              .no_digest = native,
                               .keep = SABLE_KEEP_SUMMARY,
                               .type = SABLE_C64,
                               .dims = 2,

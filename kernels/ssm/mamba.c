@@ -7,19 +7,18 @@
 #include "mamba_isa.h"
 #include "sable_array.h"
 
-enum { WIDEST = 16 };
-
 int64_t sable_mamba_scratch(const struct sable_mamba *m)
 {
     int64_t padded = mamba_padded(m->states), each, all, rest;
     if (!sable_multiply(2 * padded, m->length, &each) || !sable_multiply(each, m->sequences, &all) ||
-        !sable_multiply(2 * padded * WIDEST, omp_get_max_threads(), &rest) || __builtin_add_overflow(all, rest, &all))
+        !sable_multiply(2 * padded * SABLE_MAMBA_GROUP, omp_get_max_threads(), &rest) ||
+        __builtin_add_overflow(all, rest, &all))
         return -1;
     return all;
 }
 
 /* B and C of one step lie together, so that a step reads one line or two. */
-static void interleave(const struct sable_mamba *m, int64_t begin, int64_t end, float *bc)
+void sable_mamba_prepare(const struct sable_mamba *m, int64_t begin, int64_t end, float *bc)
 {
     int64_t padded = mamba_padded(m->states), steps = end - begin;
 #pragma omp parallel for schedule(static)
@@ -34,20 +33,34 @@ static void interleave(const struct sable_mamba *m, int64_t begin, int64_t end, 
     }
 }
 
-void sable_mamba_scan(const struct sable_mamba *m, int64_t begin, int64_t end, float *state, float *y, float *scratch)
+int64_t sable_mamba_first_row(const struct sable_mamba *m, int64_t group)
 {
-    const int64_t width = SABLE_ISA_PICK(sable_mamba_width)(), blocks = (m->channels + width - 1) / width;
+    const int64_t groups = (m->channels + SABLE_MAMBA_GROUP - 1) / SABLE_MAMBA_GROUP;
+    return group / groups * m->channels + group % groups * SABLE_MAMBA_GROUP;
+}
+
+void sable_mamba_scan_groups(const struct sable_mamba *m, int64_t first, int64_t last, int64_t begin, int64_t end,
+                             float *state, float *y, float *scratch)
+{
+    const int64_t width = SABLE_ISA_PICK(sable_mamba_width)(), units = SABLE_MAMBA_GROUP / width;
     const int64_t padded = mamba_padded(m->states);
     float *work = scratch + 2 * padded * m->length * m->sequences;
-    interleave(m, begin, end, scratch);
     void (*unit)(const struct sable_mamba *, const float *, int64_t, int64_t, int64_t, int64_t, int64_t, float *,
                  float *, float *) = SABLE_ISA_PICK(sable_mamba_unit);
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < m->sequences * blocks; i++) {
-        int64_t s = i / blocks, channel = i % blocks * width, left = m->channels - channel;
-        unit(m, scratch + s * 2 * padded * m->length, s, channel, left < width ? left : width, begin, end, state, y,
-             work + omp_get_thread_num() * 2 * padded * WIDEST);
+    for (int64_t i = first * units; i < last * units; i++) {
+        const int64_t row = sable_mamba_first_row(m, i / units), s = row / m->channels;
+        const int64_t channel = row % m->channels + i % units * width, left = m->channels - channel;
+        if (left > 0)
+            unit(m, scratch + s * 2 * padded * m->length, s, channel, left < width ? left : width, begin, end, state, y,
+                 work + omp_get_thread_num() * 2 * padded * SABLE_MAMBA_GROUP);
     }
+}
+
+void sable_mamba_scan(const struct sable_mamba *m, int64_t begin, int64_t end, float *state, float *y, float *scratch)
+{
+    sable_mamba_prepare(m, begin, end, scratch);
+    sable_mamba_scan_groups(m, 0, sable_mamba_groups(m), begin, end, state, y, scratch);
 }
 
 static double sigmoid(double x)

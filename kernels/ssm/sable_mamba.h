@@ -32,6 +32,19 @@ int64_t sable_mamba_scratch(const struct sable_mamba *model);
 void sable_mamba_scan(const struct sable_mamba *model, int64_t begin, int64_t end, float *state, float *y,
                       float *scratch);
 
+/* The same in two steps, for ranks that share time: what all channels need of these steps, then any groups of
+ * SABLE_MAMBA_GROUP channels, first ≤ group < last of sequences × ⌈channels / 16⌉. */
+enum { SABLE_MAMBA_GROUP = 16 };
+static inline int64_t sable_mamba_groups(const struct sable_mamba *model)
+{
+    return model->sequences * ((model->channels + SABLE_MAMBA_GROUP - 1) / SABLE_MAMBA_GROUP);
+}
+/* The first row (sequence × channels + channel) of a group; that of group sable_mamba_groups() is behind the last. */
+int64_t sable_mamba_first_row(const struct sable_mamba *model, int64_t group);
+void sable_mamba_prepare(const struct sable_mamba *model, int64_t begin, int64_t end, float *scratch);
+void sable_mamba_scan_groups(const struct sable_mamba *model, int64_t first, int64_t last, int64_t begin, int64_t end,
+                             float *state, float *y, float *scratch);
+
 /* The formula in float64 for one sequence and channel. `bound` [end − begin], unless NULL, receives how far
  * sable_mamba_scan()'s y may lie from the exact value: rounding errors followed to first order, and 10 % for the rest;
  * `error` [N], the same of the state, is needed with it and carried on. */

@@ -78,11 +78,28 @@ def test_a_constant_through_mamba_has_its_closed_form(run, tmp_path):
     assert (numpy.abs(state - exact) <= 6 * U32 * memory * numpy.abs(exact) + 20 * U32 * exact).all()
 
 
-@pytest.mark.parametrize("strategy", ["channels", "batch"])
+@pytest.mark.parametrize("strategy", ["channels", "batch", "sequence"])
 def test_mamba_gives_the_same_bits_by_any_strategy(run, tmp_path, strategy):
     expected = compute(run, tmp_path, "ssm/mamba", CASES / "mamba_gated.h5")["y"]
     found = compute(run, tmp_path, "ssm/mamba", CASES / "mamba_gated.h5", "-s", f"strategy={strategy}", ranks=5)
     assert found["y"].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("variant", ["reference", "sable"])
+def test_mamba_over_time_has_the_bits_of_one_rank_also_where_a_rank_has_no_step(run, tmp_path, variant):
+    golden = case("mamba_gated")
+    short = {name: golden[name] if golden[name].ndim < 3 else golden[name][:, :, :4] for name in golden if name not in ("y", "state")}
+    path = write(tmp_path, **short)
+    expected = compute(run, tmp_path, "ssm/mamba", path, variant=variant)
+    found = compute(run, tmp_path, "ssm/mamba", path, "-s", "strategy=sequence", variant=variant, ranks=6)
+    for name in expected:
+        assert found[name].tobytes() == expected[name].tobytes(), name
+
+
+@pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
+def test_every_fault_is_seen_in_mamba_over_time(run, fault):
+    told = run("run", "ssm/mamba", "-c", "T", *ONCE, "-s", "strategy=sequence", "--inject-fault", fault, "-V", "all", ranks=3)
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL"] * 2), told
 
 
 def test_mamba_refuses_arrays_that_do_not_fit_together(run, tmp_path):
@@ -250,6 +267,24 @@ def test_a_scan_has_the_same_bits_on_any_ranks_and_threads(run, tmp_path, by):
         found = compute(run, tmp_path, "ssm/scan", SCAN, *settings(by), ranks=ranks, threads=threads)
         same[ranks, threads] = found["x"].tobytes() + found["state"].tobytes()
     assert len(set(same.values())) == 1
+
+
+@pytest.mark.parametrize("ranks, threads", [(None, 1), (None, 3), (3, 1)])
+@pytest.mark.parametrize("sizes", [(1, 1), (5, 13)])
+def test_native_carries_are_right_and_not_digested(run, tmp_path, ranks, threads, sizes):
+    rng = numpy.random.default_rng(9)
+    a = (rng.uniform(0.5, 1, sizes) * numpy.exp(1j * rng.uniform(0, 3, sizes))).astype("c8")
+    b = (rng.standard_normal((1301, *sizes)) + 1j * rng.standard_normal((1301, *sizes))).astype("c8")
+    rules = ("-s", "strategy=sequence", "-s", "carries=native")
+    found = compute(run, tmp_path, "ssm/scan", write(tmp_path, a=a, b=b), *rules, ranks=ranks, threads=threads)
+    x, all = numpy.zeros(sizes, "c16"), []
+    for step in b:
+        x = a * x + step
+        all.append(x)
+    assert_near(found["x"], numpy.array(all), 200)
+    fixed = run("run", "ssm/scan", "-c", "T", *ONCE, "-s", "strategy=sequence", "--json").json["runs"][0]["digest"]
+    native = run("run", "ssm/scan", "-c", "T", *ONCE, *rules, "--json").json["runs"][0]["digest"]
+    assert native != fixed
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (3, 5), (5, 13)])

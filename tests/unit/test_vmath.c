@@ -3,6 +3,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,28 +61,27 @@ static double distance(float found, double expected)
     return fabs(found - expected) / ulp;
 }
 
+/* The largest error, in ulp; INFINITY where NaN does not meet NaN. */
 static double worst(enum sable_vmath_function function)
 {
-    static float x[BATCH], y[BATCH];
     double most = 0;
-    for (int64_t bits = 0; bits < (int64_t)1 << 32;) {
-        int n = 0;
-        for (; n < BATCH && bits < (int64_t)1 << 32; n++, bits += step) {
-            uint32_t word = (uint32_t)bits;
-            memcpy(&x[n], &word, sizeof word);
+    const int64_t all = ((int64_t)1 << 32) / step + (((int64_t)1 << 32) % step > 0);
+#pragma omp parallel for schedule(dynamic) reduction(max : most)
+    for (int64_t first = 0; first < all; first += BATCH) {
+        float x[BATCH], y[BATCH];
+        const int n = all - first < BATCH ? (int)(all - first) : BATCH;
+        for (int i = 0; i < n; i++) {
+            const uint32_t word = (uint32_t)((first + i) * step);
+            memcpy(&x[i], &word, sizeof word);
         }
         sable_vmath(function, n, x, y);
         for (int i = 0; i < n; i++) {
-            if (outside(function, x[i])) {
-                assert_true(isnan(y[i]));
-                continue;
-            }
-            double error = distance(y[i], exact(function, (double)x[i]));
-            if (!(error <= most)) {
-                most = error;
-                if (!(error < 4))
-                    print_error("function %d at %a: %a\n", (int)function, (double)x[i], (double)y[i]);
-            }
+            const bool out = outside(function, x[i]);
+            const double error =
+                out ? (isnan(y[i]) ? 0 : (double)INFINITY) : distance(y[i], exact(function, (double)x[i]));
+            if (!(error < 4))
+                print_error("function %d at %a: %a\n", (int)function, (double)x[i], (double)y[i]);
+            most = error <= most ? most : isnan(error) ? (double)INFINITY : error;
         }
     }
     return most;
@@ -91,11 +91,13 @@ static void every_function_keeps_its_bound(void **state)
 {
     (void)state;
     static const double bound[SABLE_VMATH_FUNCTIONS] = {1, 2.1, 2, 2, 3, 3, 2, 2};
+    int broken = 0;
     for (int f = 0; f < SABLE_VMATH_FUNCTIONS; f++) {
         double found = worst((enum sable_vmath_function)f);
         print_message("function %d: %.3f ulp\n", f, found);
-        assert_true(found <= bound[f]);
+        broken += !(found <= bound[f]);
     }
+    assert_int_equal(broken, 0);
 }
 
 static void every_level_gives_the_same_bits(void **state)
