@@ -140,6 +140,7 @@ static int64_t reward_number(struct rewards *rewards, double reward, bool add)
         if (*place == 0) {
             rewards->value[rewards->count] = reward;
             *place = (int32_t)++rewards->count;
+            return rewards->count - 1;
         }
     }
 }

@@ -213,6 +213,76 @@ static void rows_in_lanes_give_the_bits_of_the_textbook(void **state)
     sable_rollouts_rows_free(&rows);
 }
 
+/* A walk in a circle with rewards of its own in every state: 2 · states different ones. */
+static int64_t paying_walk(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
+{
+    int64_t states = *(const int64_t *)model;
+    outcome[0] = (struct sable_rollouts_outcome){0.6, (double)state / 1024, (state + 1) % states};
+    outcome[1] = (struct sable_rollouts_outcome){0.4, (double)-state / 1024 - 0.5, state % 7 == 0 ? -1 : state / 2};
+    return 2;
+}
+
+/* In a register, in a table of numbers, and one for each outcome: rewards of prediction and of play. */
+static void any_number_of_rewards_gives_the_bits_of_the_textbook(void **state)
+{
+    (void)state;
+    static const int64_t sizes[3] = {3, 500, 40000};
+    for (int k = 0; k < 3; k++) {
+        int64_t states = sizes[k], cut = 0, expected_cut = 0;
+        double *start = sable_array(states, 1, sizeof *start);
+        struct sable_rollouts_values *expected = sable_array(states, 1, sizeof *expected);
+        struct sable_rollouts_values *values = sable_array(states, 1, sizeof *values);
+        assert_true(start && expected && values);
+        for (int64_t s = 0; s < states; s++)
+            start[s] = 1;
+        struct sable_rollouts_rows rows;
+        struct sable_rollouts_totals totals[2] = {{.steps = 0}, {.steps = 0}};
+        struct sable_rollouts_chunk chunk[2][CHUNKS];
+        assert_true(sable_rollouts_rows_make(&states, paying_walk, states, 2, 0.875, 24, start, &rows));
+        assert_true(rows.by_outcome == (k == 2) && (k == 2 || rows.rewards == 2 * states));
+        memset(expected, 0, (size_t)states * sizeof *expected);
+        sable_rollouts_reference_rows(&rows, &all, &totals[0], chunk[0]);
+        for (int level = 0; level < 4 && at_level(level); level++) {
+            totals[1] = (struct sable_rollouts_totals){.steps = 0};
+            sable_rollouts_play_rows(&rows, &all, &totals[1], chunk[1]);
+            assert_same_play(&totals[1], chunk[1], &totals[0], chunk[0], CHUNKS);
+        }
+        assert_true(
+            sable_rollouts_reference_predict(&rows, &all, SABLE_VISITS_FIRST, expected, &expected_cut, chunk[0]));
+        for (int level = 0; level < 4 && at_level(level); level++) {
+            cut = 0;
+            memset(values, 0, (size_t)states * sizeof *values);
+            assert_true(sable_rollouts_predict(&rows, &all, SABLE_VISITS_FIRST, values, &cut, chunk[1]));
+            assert_memory_equal(values, expected, (size_t)states * sizeof *values);
+            assert_memory_equal(chunk[1], chunk[0], sizeof chunk[0]);
+            assert_int_equal(cut, expected_cut);
+        }
+        sable_rollouts_rows_free(&rows);
+        sable_array_free(start);
+        sable_array_free(expected);
+        sable_array_free(values);
+    }
+    unsetenv("SABLE_ISA");
+}
+
+/* Digits of values of all sizes are what one by one addition of moments gives: small ones fill half a line. */
+static void digits_are_flushed_to_the_exact_moments(void **state)
+{
+    (void)state;
+    struct sable_digits digits = {0};
+    struct sable_exact_moments expected = {0}, found = {0};
+    for (int i = 0; i < 200; i++) {
+        struct sable_random_block drawn = sable_random(8, 2, (uint64_t)i, 0);
+        int64_t value = (int64_t)((uint64_t)drawn.word[0] << 32 | drawn.word[1]) >> (2 + i % 60);
+        sable_exact_add_value(&expected, value);
+        sable_digits_add(&digits, value);
+    }
+    sable_digits_flush(&digits, &found);
+    assert_memory_equal(&found, &expected, sizeof found);
+    sable_digits_flush(&digits, &found); /* nothing is left */
+    assert_memory_equal(&found, &expected, sizeof found);
+}
+
 static void shares_of_ranks_add_up_to_the_whole(void **state)
 {
     (void)state;
@@ -332,6 +402,8 @@ int main(void)
         cmocka_unit_test(a_wrapped_row_has_no_end),
         cmocka_unit_test(rows_in_lanes_give_the_bits_of_the_textbook),
         cmocka_unit_test(predictions_in_lanes_give_the_bits_of_the_textbook),
+        cmocka_unit_test(any_number_of_rewards_gives_the_bits_of_the_textbook),
+        cmocka_unit_test(digits_are_flushed_to_the_exact_moments),
         cmocka_unit_test(shares_of_ranks_add_up_to_the_whole),
         cmocka_unit_test(alias_rows_hold_the_probabilities_they_were_made_of),
         cmocka_unit_test(expected_moments_are_those_known_by_hand),
