@@ -89,7 +89,7 @@ void outer_work(const struct outer_params *p, struct sable_layout layout, bool b
         .working_set = 4 * (floats + adds),
         .bytes_network = q.over_time && layout.rank + 1 < layout.ranks ? 4 * rows * N * P : 0,
         .messages = q.over_time && layout.rank + 1 < layout.ranks ? rows : 0,
-        .memory = 4 * (floats + steps + adds + rows * N * P) + 24 * rows * N * P +
+        .memory = 4 * (floats + steps + adds + rows * N * P) + 8 * rows * (3 * N * P + 1) +
                   4 * (double)layout.threads *
                       ((double)p->chunk * (2 * (double)p->chunk + 10 * N + 3 * P) + 16 * (N + 16) * (P + 16)),
     };
@@ -127,7 +127,7 @@ int outer_allocate(struct outer_state *s, struct sable_context *context, struct 
     s->state = sable_array(rows, size, sizeof(float));
     s->o = sable_array(steps, p->values, sizeof(float));
     s->add = sable_array(q->over_time ? rows * q->chunks : 0, size, sizeof(float));
-    s->carry = sable_array(3 * rows, size, sizeof(double));
+    s->carry = sable_array(rows, 3 * size + 1, sizeof(double));
     if (!s->q || !s->k || !s->v || !s->weight || !s->raw || !s->decay || !s->bonus || !s->skip || !s->a || !s->bias ||
         !s->state || !s->o || !s->add || !s->carry)
         return sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for %lld heads of %lld steps", (long long)rows,
@@ -178,7 +178,7 @@ int outer_reset(void *state, struct sable_context *context, struct sable_error *
     const struct sable_outer *m = &s->scan;
     const int64_t rows = m->sequences * m->heads;
     memset(s->state, 0, (size_t)(rows * m->keys * m->values) * sizeof *s->state);
-    memset(s->carry, 0, (size_t)(3 * rows * m->keys * m->values) * sizeof *s->carry);
+    memset(s->carry, 0, (size_t)(rows * (3 * m->keys * m->values + 1)) * sizeof *s->carry);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows * m->length * m->values; i++)
         s->o[i] = NAN; /* what is not written is seen */

@@ -35,7 +35,7 @@ struct outer_state {
     float *raw, *a, *bias; /* ssm/mamba2: Δ before bias and softplus, A, bias */
     float *state, *o;      /* [B, H, N, P], [B, L, H, P] of this rank */
     float *add;            /* [B, H, chunks, N, P] where ranks share time */
-    double *carry;         /* [rows, 3, N, P]: float64 states, |S| and errors */
+    double *carry;         /* [rows, 3 N P + 1]: float64 states, |S| and errors, and what is lost (sable_outer.h) */
     /* Decays and weights of a row in float64, for the reference: into `decay`, `weight`, `error` [steps]; NULL: as
      * they are. */
     void (*exact)(const struct outer_state *outer, int64_t row, double *decay, double *weight, double *error);

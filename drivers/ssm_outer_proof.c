@@ -14,12 +14,14 @@ static double error_of_row(struct outer_state *s, int64_t row, double *room)
 {
     const struct sable_outer *m = &s->scan;
     const int64_t size = m->keys * m->values, P = m->values, b = row / m->heads, h = row % m->heads;
-    double *state = s->carry + 3 * row * size, *o = room, *bound = o + BLOCK * P, *decay = bound + BLOCK * P, most = 0;
+    double *state = s->carry + row * (3 * size + 1), *o = room, *bound = o + BLOCK * P, *decay = bound + BLOCK * P,
+           most = 0;
     const struct sable_outer_evidence e = {.form = (enum sable_outer_form)s->params.form,
                                            .chunk = s->params.chunk,
                                            .first = s->part.step,
                                            .size = state + size,
                                            .error = state + 2 * size,
+                                           .lost = state + 3 * size,
                                            .bound = bound};
     const struct sable_outer_exact exact = {decay, decay + m->length, decay + 2 * m->length};
     if (s->exact)
@@ -79,19 +81,20 @@ int outer_verify(void *state, struct sable_context *context, struct sable_checks
 {
     struct outer_state *s = state;
     const struct outer_params *p = &s->params;
-    const int64_t rows = s->scan.sequences * s->scan.heads, bytes = 3 * p->keys * p->values * (int64_t)sizeof(double);
+    const int64_t rows = s->scan.sequences * s->scan.heads, of_carry = 3 * p->keys * p->values + 1,
+                  bytes = of_carry * (int64_t)sizeof(double);
     const double all_rows = (double)p->batch * (double)p->heads, of_row = (double)p->keys * (double)p->values;
     const int64_t every = (int64_t)fmax(1, ceil(all_rows * of_row * (double)p->length / check_all_up_to));
     double sums[2] = {0}, most = 0, all[2], worst;
     const uint64_t sent = context->bytes_sent, messages = context->messages;
     memset(s->carry, 0, (size_t)(rows * bytes));
     for (int64_t row = 0; row < rows; row += every)
-        if (outer_receive(s, context, row, s->carry + 3 * row * p->keys * p->values, bytes, error))
+        if (outer_receive(s, context, row, s->carry + row * of_carry, bytes, error))
             return error->code;
     if (!examine(s, every, &most, &sums[0], &sums[1]))
         sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory while verifying");
     for (int64_t row = 0; row < rows; row += every)
-        if (outer_send(s, context, row, s->carry + 3 * row * p->keys * p->values, bytes, error))
+        if (outer_send(s, context, row, s->carry + row * of_carry, bytes, error))
             return error->code;
     context->bytes_sent = sent, context->messages = messages;
     if (sable_agree(context->comm, error))

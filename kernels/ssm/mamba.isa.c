@@ -6,9 +6,25 @@
 #include "lanes.h"
 #include "mamba_isa.h"
 
+enum { AHEAD = 2 /* tiles */ };
+
 struct tile {
     lanes u[LANES], delta[LANES], gate[LANES], y[LANES]; /* [step] of all channels */
 };
+
+/* Rows come line by line from 4 × LANES places at once, more than hardware follows: each step of a tile asks for a line
+ * of each array of a channel, two tiles ahead, into L2 (rows of a power of two lie in the same set of L1). */
+struct ahead {
+    const float *rows[4]; /* of the first channel */
+    int64_t pitch, count; /* channels; 0 behind the end */
+};
+
+static inline void fetch_line(const struct ahead *ahead, int64_t channel)
+{
+    if (channel < ahead->count)
+        for (int i = 0; i < 4; i++)
+            __builtin_prefetch(ahead->rows[i] + channel * ahead->pitch, 0, 2);
+}
 
 /* Rows `row[channel] + at` of `steps` ≤ LANES elements to vectors by step. */
 static inline void gather(const float *rows, int64_t pitch, int64_t count, int64_t steps, lanes to[LANES])
@@ -35,13 +51,15 @@ static inline void scatter(lanes from[LANES], int64_t count, int64_t steps, floa
 
 /* `states` of one group for the steps of a tile; `a` and `x` are [state] of all channels. */
 static inline __attribute__((always_inline)) void advance(int states, const float *a, const float *bc, int64_t padded,
-                                                          int64_t steps, struct tile *tile, float *x)
+                                                          int64_t steps, const struct ahead *ahead, struct tile *tile,
+                                                          float *x)
 {
     lanes held[16];
 #pragma GCC unroll 16
     for (int n = 0; n < states; n++)
         held[n] = lanes_load(x + n * LANES);
     for (int64_t t = 0; t < steps; t++, bc += 2 * padded) {
+        fetch_line(ahead, t);
         lanes delta = tile->delta[t], driven = delta * tile->u[t], y = tile->y[t];
 #pragma GCC unroll 16
         for (int n = 0; n < states; n++) {
@@ -98,12 +116,16 @@ void SABLE_ISA_NAME(sable_mamba_unit)(const struct sable_mamba *m, const float *
         int64_t steps = end - t < LANES ? end - t : LANES, n = 0;
         prepare(m, row * m->length + t, count, steps, lanes_load(d), lanes_load(bias), &tile);
         const float *now = bc + t * 2 * padded;
+        const int64_t then = row * m->length + t + AHEAD * LANES;
+        struct ahead ahead = {{m->u + then, m->delta + then, m->z ? m->z + then : m->u + then, y + then},
+                              m->length,
+                              t + (AHEAD + 1) * LANES <= end ? count : 0};
         for (; n + 16 <= padded; n += 16)
-            advance(16, a + n * LANES, now + n, padded, steps, &tile, x + n * LANES);
+            advance(16, a + n * LANES, now + n, padded, steps, &ahead, &tile, x + n * LANES);
         for (; n + 8 <= padded; n += 8)
-            advance(8, a + n * LANES, now + n, padded, steps, &tile, x + n * LANES);
+            advance(8, a + n * LANES, now + n, padded, steps, &ahead, &tile, x + n * LANES);
         for (; n < padded; n += 4)
-            advance(4, a + n * LANES, now + n, padded, steps, &tile, x + n * LANES);
+            advance(4, a + n * LANES, now + n, padded, steps, &ahead, &tile, x + n * LANES);
         if (m->z)
             for (int i = 0; i < LANES; i++)
                 tile.y[i] *= tile.gate[i];

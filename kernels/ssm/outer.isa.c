@@ -35,6 +35,13 @@ static inline void turn(const struct outer_work *w, int64_t steps, int64_t keys,
             w->turned[n * w->steps + j] = k[j * pitch + n];
 }
 
+/* exp(x), and 0 below e^-69 = 2^-99.5: what would be left of a term is far below any rounding, but subnormal numbers
+ * cost x86 a hundred cycles each. sable_outer_reference() bounds what is lost. */
+static inline lanes decay_of(lanes x)
+{
+    return lanes_select(x < -69, lanes_all(0), lanes_exp(lanes_at_least(lanes_all(-69), x)));
+}
+
 static inline lanes lane_numbers(int64_t first)
 {
     lanes x;
@@ -59,8 +66,8 @@ static void sums(const struct sable_outer *m, const struct outer_work *w, int64_
         w->out[t] = t < steps ? (float)(sum - w->sum[t] + w->between[0]) : 0;
     }
     for (int64_t t = 0; t < w->steps; t += LANES) {
-        lanes_store(w->in + t, lanes_exp(lanes_load(w->in + t)));
-        lanes_store(w->out + t, lanes_exp(lanes_load(w->out + t)));
+        lanes_store(w->in + t, decay_of(lanes_load(w->in + t)));
+        lanes_store(w->out + t, decay_of(lanes_load(w->out + t)));
     }
     w->end[0] = steps > 0 ? w->in[steps - 1] : 1;
 }
@@ -73,7 +80,7 @@ static void weigh(const struct outer_work *w, int64_t steps)
         lanes high = lanes_all(w->high[t]), low = lanes_all(w->low[t]), last = lanes_all((float)t);
         for (int64_t j = 0; j < to_16(t + TILE_ROWS); j += LANES) {
             lanes sum = (high - lanes_load(w->high + j)) + (low - lanes_load(w->low + j));
-            lanes decayed = lanes_load(s + j) * lanes_exp(lanes_at_most(lanes_all(0), sum));
+            lanes decayed = lanes_load(s + j) * decay_of(lanes_at_most(lanes_all(0), sum));
             lanes_store(g + j, lanes_select(lane_numbers(j) <= last, decayed, lanes_all(0)));
         }
     }
@@ -87,7 +94,7 @@ static inline void decay_row(int64_t keys, const float *from, const double *a, c
     for (int64_t n = 0; n < keys; n++)
         to[n] = (float)(a[n] - b[n]);
     for (int64_t n = 0; n < keys; n += LANES)
-        lanes_store(to + n, lanes_load(from + n) * lanes_exp(lanes_load(to + n)));
+        lanes_store(to + n, lanes_load(from + n) * decay_of(lanes_load(to + n)));
 }
 
 static void sums_by_key(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
@@ -102,7 +109,7 @@ static void sums_by_key(const struct sable_outer *m, const struct outer_work *w,
         memset(w->w + t * keys, 0, (size_t)keys * sizeof *w->w);
         memcpy(w->w + t * keys, g, (size_t)m->keys * sizeof *g);
         for (int64_t n = 0; n < keys; n += LANES)
-            lanes_store(w->w + t * keys + n, lanes_exp(lanes_load(w->w + t * keys + n)));
+            lanes_store(w->w + t * keys + n, decay_of(lanes_load(w->w + t * keys + n)));
     }
     const double *last = w->sum + steps * keys;
     for (int64_t t = 0; t < steps; t++)
@@ -110,7 +117,7 @@ static void sums_by_key(const struct sable_outer *m, const struct outer_work *w,
     for (int64_t n = 0; n < keys; n++)
         w->end[n] = (float)last[n];
     for (int64_t n = 0; n < keys; n += LANES)
-        lanes_store(w->end + n, lanes_exp(lanes_load(w->end + n)));
+        lanes_store(w->end + n, decay_of(lanes_load(w->end + n)));
 }
 
 /* k to the chunk's end and on by `between`. */
@@ -190,6 +197,14 @@ static void weigh_by_key(const struct sable_outer *m, const struct outer_work *w
 
 /* ---- A head's part of a chunk ---- */
 
+/* Values lie in short rows far apart, which hardware does not see coming: those of the next head are asked for. */
+static void fetch_values(const struct sable_outer *m, int64_t at, int64_t steps)
+{
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t p = 0; p < m->values; p += 16)
+            __builtin_prefetch(m->v + (at + t * m->heads) * m->values + p, 0, 2);
+}
+
 static void load_values(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
 {
     for (int64_t t = 0; t < steps; t++) {
@@ -215,10 +230,21 @@ static void load_outputs(const struct sable_outer *m, const struct outer_work *w
     pad(steps, m->values, o + at * m->values, m->heads * m->values, w->o, w->values);
 }
 
+/* Around the caches where rows are whole lines: nobody here reads them again soon. */
 static void store_outputs(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps, float *o)
 {
-    for (int64_t t = 0; t < steps; t++)
-        memcpy(o + (at + t * m->heads) * m->values, w->o + t * w->values, (size_t)m->values * sizeof *o);
+    const bool lines = m->values % 16 == 0 && (uintptr_t)o % 64 == 0;
+    for (int64_t t = 0; t < steps; t++) {
+        float *to = o + (at + t * m->heads) * m->values;
+        const float *from = w->o + t * w->values;
+        if (!lines)
+            memcpy(to, from, (size_t)m->values * sizeof *o);
+        else
+            for (int64_t p = 0; p < m->values; p += LANES)
+                lanes_stream(to + p, lanes_load(from + p));
+    }
+    if (lines)
+        lanes_stream_end();
 }
 
 static void add_skip(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t head, int64_t steps)
@@ -282,9 +308,9 @@ static void next_state(const struct sable_outer *m, const struct outer_work *w, 
     const struct product x = {.rows = m->keys,
                               .columns = w->values,
                               .depth = steps,
-                              .a = m->bonus ? w->k_out : w->k,
-                              .row_stride = 1,
-                              .depth_stride = w->keys,
+                              .a = m->bonus ? w->k_out : w->turned, /* k by rows would crowd a few sets of L1 */
+                              .row_stride = m->bonus ? 1 : w->steps,
+                              .depth_stride = m->bonus ? w->keys : 1,
                               .b = decayed_values(m, w, steps),
                               .b_pitch = w->values,
                               .c = state,
@@ -330,6 +356,10 @@ void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct
             group = group_of(m, h);
         }
         load_values(m, w, at, steps);
+        if (h + 1 < head + heads)
+            fetch_values(m, at + 1, steps);
+        else if (end + steps <= m->length) /* the first head of the next chunk */
+            fetch_values(m, (sequence * m->length + end) * m->heads + head, steps);
         if (m->bonus)
             sums_by_key(m, w, at, steps);
         else
@@ -356,7 +386,7 @@ void SABLE_ISA_NAME(sable_outer_link)(const struct sable_outer *m, const double 
 {
     float decay[LANES];
     for (int64_t n = 0; n < m->keys; n++) {
-        lanes_store(decay, lanes_exp(lanes_all((float)sum[m->bonus ? n : 0])));
+        lanes_store(decay, decay_of(lanes_all((float)sum[m->bonus ? n : 0])));
         for (int64_t p = 0; p < m->values; p++) {
             float *to = &add[n * m->values + p], *now = &state[n * m->values + p], seed = *now;
             *now = __builtin_fmaf(decay[0], seed, *to);
@@ -432,7 +462,7 @@ void SABLE_ISA_NAME(sable_outer_steps)(const struct sable_outer *m, const struct
         for (int64_t t = 0; t < w->steps; t++)
             w->in[t] = t < steps ? m->decay[at + t * m->heads] : 0;
         for (int64_t t = 0; t < w->steps; t += LANES)
-            lanes_store(w->in + t, lanes_exp(lanes_load(w->in + t)));
+            lanes_store(w->in + t, decay_of(lanes_load(w->in + t)));
         all_states(false, w, steps);
     }
     add_skip(m, w, at, head, steps);

@@ -71,11 +71,21 @@ static inline __attribute__((always_inline)) void product_panel(enum finish fini
     int64_t row = shape == LOWER_RESULT ? column / TILE_ROWS * TILE_ROWS : 0;
     for (; row < x->rows; row += TILE_ROWS) {
         int64_t depth = shape == LOWER ? row + TILE_ROWS : x->depth; /* the same for any tile */
-        if (x->rows - row >= TILE_ROWS)
+        int64_t i = row, left = x->rows - row;
+        if (left >= TILE_ROWS) {
             product_tile(finish, TILE_ROWS, vectors, x, row, column, depth);
-        else
-            for (int64_t i = row; i < x->rows; i++)
-                product_tile(finish, 1, vectors, x, i, column, depth);
+            continue;
+        }
+        if (left >= 4) { /* rows one by one would wait for their own sums */
+            product_tile(finish, 4, vectors, x, i, column, depth);
+            i += 4, left -= 4;
+        }
+        if (left >= 2) {
+            product_tile(finish, 2, vectors, x, i, column, depth);
+            i += 2, left -= 2;
+        }
+        if (left > 0)
+            product_tile(finish, 1, vectors, x, i, column, depth);
     }
 }
 

@@ -2,7 +2,9 @@
  * (q_t·k_j) exp(Σ g) a_j v_j. Every fast form makes each term of it with relative errors only: of the exponent, by its
  * own size (below), and by the lengths of the chains of additions that it goes through, which are no more than `terms`
  * in all. So |error of o_t| is at most the same sum of absolute values, each term times its relative error: a second
- * recurrence (size), and a third (error), beside the first. */
+ * recurrence (size), and a third (error), beside the first.
+ *
+ * Decays below e^-69 are taken for 0 (outer.isa.c): of each term less than 2^-99 |k a v| is lost, once. */
 #include <math.h>
 #include <stddef.h>
 
@@ -80,10 +82,24 @@ static void advance(const struct sable_outer *m, const struct head *now, int64_t
     }
 }
 
+/* Counts the step's push among what may be lost; returns how much that is of an output. */
+static double lose(const struct sable_outer *m, const struct head *now, const struct sable_outer_evidence *e)
+{
+    double k = 0, v = 0, q = 0;
+    for (int64_t n = 0; n < m->keys; n++) {
+        k = fmax(k, fabs((double)now->k[n]));
+        q += fabs((double)now->q[n]);
+    }
+    for (int64_t p = 0; p < m->values; p++)
+        v = fmax(v, fabs(now->weight * (double)now->v[p]));
+    *e->lost += k * v;
+    return 0x1p-99 * q * *e->lost;
+}
+
 double sable_outer_state_bound(const struct sable_outer *m, const struct sable_outer_evidence *e, int64_t i,
                                double state)
 {
-    return 1.1 * (e->error[i] + terms_of(m, e) * u * e->size[i]) + 2 * u * fabs(state) + 0x1p-130;
+    return 1.1 * (e->error[i] + terms_of(m, e) * u * e->size[i]) + 2 * u * fabs(state) + 0x1p-99 * *e->lost + 0x1p-130;
 }
 
 void sable_outer_reference(const struct sable_outer *m, int64_t row, int64_t begin, int64_t end,
@@ -96,10 +112,11 @@ void sable_outer_reference(const struct sable_outer *m, int64_t row, int64_t beg
     for (int64_t t = begin; t < end; t++, o += P) {
         const struct head now = at_step(m, row, t, exact);
         double *bound = e ? e->bound + (t - begin) * P : NULL, w = 1, rel = 0;
+        const double lost = e ? lose(m, &now, e) : 0;
         for (int64_t p = 0; p < P; p++) {
             o[p] = skip * (double)now.v[p];
             if (e)
-                bound[p] = sums * u * fabs(o[p]) + 0x1p-130;
+                bound[p] = sums * u * fabs(o[p]) + lost + 0x1p-130;
         }
         for (int64_t n = 0; n < m->keys; n++) {
             if (n == 0 || m->bonus) {

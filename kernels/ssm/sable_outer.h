@@ -64,6 +64,7 @@ struct sable_outer_evidence {
     enum sable_outer_form form;
     int64_t chunk, first; /* chunks begin where first + t is a multiple */
     double *size, *error; /* [N, P], carried like the state */
+    double *lost;         /* [1], carried: the sum over steps of the largest |k a v| */
     double *bound;        /* [end − begin, P] */
 };
 
