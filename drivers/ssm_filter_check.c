@@ -98,22 +98,57 @@ static void expect(const struct filter *f, int64_t h, const float *u, int64_t pi
         f->model->follow(f, h, length, u, pitch, skip, s->bound, s->error);
 }
 
-/* The last state, where steps leave one, against float64. */
-static void examine_state(const struct filter *f, int64_t sequence, int64_t h, const struct space *s,
-                          struct found *found)
+/* Whether this rank holds the last states: all do, unless ranks share chunks of time. */
+static bool holds_last(const struct filter *f)
+{
+    return !(f->over_time && f->by_chunks) || (f->steps > 0 && f->step + f->steps == f->params.length);
+}
+
+/* The last state of a sequence, [pairs, 2, table_columns], where this rank holds it. */
+static const float *last_of(const struct filter *f, int64_t sequence)
+{
+    return f->state + ((sequence + 1) * f->chunks - 1) * 2 * f->pairs * f->table_columns;
+}
+
+/* Ranks that share chunks verify by channels: all get the last states, [batch, pairs, 2, table_columns], in `*last`
+ * (NULL where each has its own; freed by the caller). Collective. */
+static int share_last(const struct filter *f, struct sable_context *context, float **last, struct sable_error *error)
 {
     const int64_t each = 2 * f->pairs * f->table_columns;
-    const float *state = f->state + ((sequence + 1) * f->chunks - 1) * each + h;
-    if (f->mode == FILTER_CONVOLUTION || f->variant == FILTER_REFERENCE || (f->over_time && f->by_chunks))
+    int own = holds_last(f) ? context->layout.rank : -1, root;
+    *last = NULL;
+    if (!f->over_time || !f->by_chunks || f->mode == FILTER_CONVOLUTION || f->variant == FILTER_REFERENCE)
+        return SABLE_OK;
+    *last = sable_array(f->params.batch, each, sizeof(float));
+    if (!*last)
+        sable_fail(error, SABLE_ENVIRONMENT, "%s: out of memory for the last states", f->model->name);
+    if (sable_agree(context->comm, error) ||
+        sable_check_mpi(MPI_Allreduce(&own, &root, 1, MPI_INT, MPI_MAX, context->comm), "MPI_Allreduce", error))
+        return error->code;
+    for (int64_t b = 0; b < f->params.batch && !error->code; b++) {
+        if (own == root)
+            memcpy(*last + b * each, last_of(f, b), (size_t)each * sizeof **last);
+        sable_check_mpi(MPI_Bcast(*last + b * each, (int)each, MPI_FLOAT, root, context->comm), "MPI_Bcast", error);
+    }
+    return error->code;
+}
+
+/* The last state, where steps leave one, against float64. */
+static void examine_state(const struct filter *f, const float *last, int64_t sequence, int64_t h, const struct space *s,
+                          struct found *found)
+{
+    if (f->mode == FILTER_CONVOLUTION || f->variant == FILTER_REFERENCE)
         return;
+    const int64_t each = 2 * f->pairs * f->table_columns;
+    const float *state = (last ? last + sequence * each : last_of(f, sequence)) + h;
     for (int64_t p = 0; p < f->pairs; p++)
         most(&found->state, hypot((double)state[2 * p * f->table_columns] - s->x[2 * p],
                                   (double)state[(2 * p + 1) * f->table_columns] - s->x[2 * p + 1]) /
                                 (s->error[p] + 0x1p-140));
 }
 
-static int examine(struct filter *f, struct sable_context *context, const float *u, const float *y, struct found *all,
-                   struct sable_error *error)
+static int examine(struct filter *f, struct sable_context *context, const float *u, const float *y, const float *last,
+                   struct found *all, struct sable_error *error)
 {
     const struct filter_params *p = &f->params;
     const int64_t length = p->length, columns = f->part.columns, at = f->part.column - f->table_column;
@@ -140,7 +175,7 @@ static int examine(struct filter *f, struct sable_context *context, const float 
                 expect(f, at + h, u + from, columns, &s);
                 for (int64_t t = 0; t < length; t++)
                     most(&found.y, fabs((double)y[from + t * columns] - s.y[t]) / s.bound[t]);
-                examine_state(f, b, at + h, &s, &found);
+                examine_state(f, last, b, at + h, &s, &found);
                 checked += 1;
             }
         }
@@ -169,7 +204,11 @@ int filter_verify(void *state, struct sable_context *context, struct sable_check
     f->fault = 0; /* tables as they should be */
     f->model->discretise(f);
     f->fault = fault;
-    if (examine(f, context, f->over_time ? f->u_turned : f->u, f->over_time ? f->y_turned : f->y, &own, error))
+    float *last;
+    if (!share_last(f, context, &last, error))
+        examine(f, context, f->over_time ? f->u_turned : f->u, f->over_time ? f->y_turned : f->y, last, &own, error);
+    sable_array_free(last);
+    if (error->code)
         return error->code;
     sums[0] = own.checked, sums[1] = own.unfinished;
     if (sable_check_mpi(MPI_Allreduce(sums, all, 2, MPI_DOUBLE, MPI_SUM, context->comm), "MPI_Allreduce", error) ||
@@ -211,9 +250,8 @@ static int put_y(struct filter *f, struct sable_sink *sink, struct sable_error *
 static int put_state(struct filter *f, struct sable_sink *sink, struct sable_error *error)
 {
     const struct filter_params *p = &f->params;
-    const bool chunks = f->over_time && f->by_chunks,
-               last = !chunks || (f->steps > 0 && f->step + f->steps == p->length);
-    const int64_t rows = !last ? 0 : chunks ? p->batch : f->part.rows, columns = f->table_columns;
+    const bool chunks = f->over_time && f->by_chunks;
+    const int64_t rows = !holds_last(f) ? 0 : chunks ? p->batch : f->part.rows, columns = f->table_columns;
     float *pairs = sable_array(rows * columns, 2 * f->pairs, sizeof *pairs);
     if (!pairs)
         return sable_fail(error, SABLE_ENVIRONMENT, "%s: out of memory for the state", f->model->name);
@@ -221,7 +259,7 @@ static int put_state(struct filter *f, struct sable_sink *sink, struct sable_err
         for (int64_t h = 0; h < columns; h++)
             for (int64_t n = 0; n < f->pairs; n++) {
                 const int64_t row = b * columns + h;
-                const float *at = f->state + (((b + 1) * f->chunks - 1) * f->pairs + n) * 2 * columns + h;
+                const float *at = last_of(f, b) + 2 * n * columns + h;
                 double x[2], z[2];
                 x[0] = f->variant == FILTER_REFERENCE ? f->final[(row * f->pairs + n) * 2] : (double)at[0];
                 x[1] = f->variant == FILTER_REFERENCE ? f->final[(row * f->pairs + n) * 2 + 1] : (double)at[columns];
