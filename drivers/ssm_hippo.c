@@ -159,7 +159,8 @@ static int discretise(struct hippo_state *s, struct sable_error *error)
                           (long long)order);
     sable_window_matrices(hippo_window_of(p), order, s->a, s->b);
     sable_window_discretise((enum sable_window_rule)p->rule, order, step, s->a, s->b, s->e, s->w, room);
-    s->growth = p->rule == SABLE_WINDOW_FORWARD ? sable_window_growth(order, s->a, s->e, powers, room) : 1;
+    s->growth =
+        p->rule == SABLE_WINDOW_FORWARD ? sable_window_growth(hippo_window_of(p), order, s->a, s->e, powers, room) : 1;
     sable_array_free(room);
     for (int64_t i = 0; i < order * order; i++)
         s->next[i] = (float)s->e[i], sum += s->e[i] * s->e[i];
@@ -293,7 +294,7 @@ static void invariant_steps(struct hippo_state *s, int64_t begin, int64_t end)
     for (int64_t i = 0; i < own; i++) {
         double room[1024]; /* the largest order */
         for (int64_t t = begin; t < end; t++)
-            sable_window_follow(order, s->e, s->w, 0, 0, (double)s->signal[t * own + i], s->exact + i * order, NULL,
+            sable_window_follow(order, s->e, s->w, 0, 0, 0, (double)s->signal[t * own + i], s->exact + i * order, NULL,
                                 room);
     }
 }

@@ -33,11 +33,12 @@ static double error_of(const struct hippo_state *s, int64_t channel, double *roo
     const struct hippo_params *p = &s->params;
     const int64_t order = p->order, own = s->part.columns;
     double *c = room, bound = 0, sum = 0, largest = 0;
+    const double roundings = s->blas ? (double)order + 2 : sable_window_roundings(order);
     memset(c, 0, (size_t)order * sizeof *c);
     if (p->measure != HIPPO_LEGS)
         for (int64_t t = 0; t < p->length; t++)
-            sable_window_follow(order, s->e, s->w, s->norm, s->growth, (double)s->signal[t * own + channel], c, &bound,
-                                room + order);
+            sable_window_follow(order, s->e, s->w, s->norm, s->growth, roundings, (double)s->signal[t * own + channel],
+                                c, &bound, room + order);
     else if (p->rule == SABLE_LEGS_ZOH) {
         project(s, channel, c, room + order);
         for (int64_t t = 0; t < p->length; t++)

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 enum sable_vmath_function {
-    SABLE_VEXP,      /* exp(x), 1 ulp */
+    SABLE_VEXP,      /* exp(x), 1.06 ulp */
     SABLE_VEXP2,     /* 2^x, 2.1 ulp */
     SABLE_VEXPM1,    /* exp(x) − 1, 2 ulp */
     SABLE_VLOG1P,    /* log(1 + x), 2 ulp */

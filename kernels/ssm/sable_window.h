@@ -26,14 +26,17 @@ void sable_window_matrices(enum sable_window_measure measure, int64_t order, dou
 void sable_window_discretise(enum sable_window_rule rule, int64_t order, double step, const double *a, const double *b,
                              double *next, double *gain, double *room);
 
-/* An upper bound of |Āᵐ| over all m ≥ 0 in the 2-norm for the forward rule, found by multiplying up to `powers` times;
- * INFINITY if Āᵐ has not shrunk by then. Coefficients that are never reached (a zero row and column of A) are left out.
- * `room` [3, order, order]. */
-double sable_window_growth(int64_t order, const double *a, const double *next, int64_t powers, double *room);
+/* An upper bound of |Āᵐ| over all m ≥ 0 in the 2-norm for the forward rule, found by multiplying up to `powers` times,
+ * in strides; INFINITY if Āᵐ has not shrunk by then. What the signal never reaches is left out. `room` [3, order,
+ * order]. */
+double sable_window_growth(enum sable_window_measure measure, int64_t order, const double *a, const double *next,
+                           int64_t powers, double *room);
 
 /* `steps` steps in float32 over the OpenMP threads: `signal` [steps, channels], `c` [groups, order, group] (groups as
  * in sable_hippo.h) is updated, `spare` the same size, `next`, `gain` in float32. The same bits for any threads and
- * SIMD level: each coefficient is one chain of multiply-adds. */
+ * SIMD level: each coefficient is a sum of blocks of SABLE_WINDOW_BLOCK products, each block one
+ * chain of multiply-adds, which keeps rounding errors small. */
+enum { SABLE_WINDOW_BLOCK = 32 };
 void sable_window_scan(int64_t order, int64_t channels, int64_t steps, const float *next, const float *gain,
                        const float *signal, float *c, float *spare);
 
@@ -41,10 +44,16 @@ void sable_window_scan(int64_t order, int64_t channels, int64_t steps, const flo
 void sable_window_basis(enum sable_window_measure measure, int64_t order, double x, double *basis);
 
 /* A step of one channel in float64: c [order] is updated; `room` [order]. *bound, unless NULL, grows to how far
- * sable_window_scan()'s result may lie away in the 2-norm over `growth` ≥ |Āᵐ|: each coefficient adds order + 1
- * products, with rounded factors. `norm` is Ā's Frobenius norm. */
-void sable_window_follow(int64_t order, const double *next, const double *gain, double norm, double growth, double f,
-                         double *c, double *bound, double *room);
+ * a float32 result may lie away in the 2-norm over `growth` ≥ |Āᵐ| if a product of a coefficient's sum meets at most
+ * `roundings` on its way: sable_window_roundings() for sable_window_scan(), order + 2 for any order of summation.
+ * `norm` is Ā's Frobenius norm. */
+static inline double sable_window_roundings(int64_t order)
+{
+    const double blocks = (double)((order + SABLE_WINDOW_BLOCK - 1) / SABLE_WINDOW_BLOCK);
+    return (order < SABLE_WINDOW_BLOCK ? (double)order : SABLE_WINDOW_BLOCK) + blocks + 2; /* two of rounded factors */
+}
+void sable_window_follow(int64_t order, const double *next, const double *gain, double norm, double growth,
+                         double roundings, double f, double *c, double *bound, double *room);
 
 #ifdef __cplusplus
 }

@@ -225,6 +225,14 @@ def test_an_unstable_forward_rule_is_refused(run):
     failed_with(run("run", "ssm/hippo", "-c", "T", *ONCE, *rules), 2, "not stable", "order=19")
 
 
+@pytest.mark.parametrize("measure, window", [("lagt", 3000), ("fout", 3000), ("legt", 3000)])
+def test_a_stable_forward_rule_is_not_refused(run, measure, window):
+    """Of an odd order, 19, with a step below 2 |Re|/|.|^2 of all eigenvalues that a signal reaches."""
+    rules = ("-s", "discretisation=forward", "-s", f"measure={measure}", "-s", f"window={window}")
+    told = run("run", "ssm/hippo", "-c", "T", *ONCE, *rules, "-V", "all")
+    assert told.code == 0 and "FAIL" not in told.out, told
+
+
 @pytest.mark.parametrize("measure", WINDOWS)
 @pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
 @pytest.mark.parametrize("ranks", [None, 3])

@@ -1,7 +1,7 @@
 """PyTorch's reference formulas of selective scans and linear attention, on problems of sable's sizes.
 
 mamba: selective_scan_ref of state-spaces/mamba (a Python loop over steps). mamba2: ssd_minimal_discrete of Dao & Gu 2024, listing 1
-(chunks as einsums). linear_attention: RetNet by its parallel form (Sun et al. 2023, equation 5), RWKV-6 by its recurrence. Drawn
+(chunks as einsums). linear_attention: RetNet by its parallel form (Sun et al. 2023), RWKV-6 by its recurrence. Drawn
 inputs, or those of --input. The first sequence and head are checked against float64, step by step."""
 
 import os
