@@ -14,85 +14,49 @@ enum { MDP_BLOCK = 64 }; /* states: unit of the partition, and of sums with fixe
 
 enum mdp_phase { MDP_PHASE_COMPUTE, MDP_PHASE_HALO, MDP_PHASE_REDUCE };
 enum mdp_fault { MDP_FAULT_STALE_HALO = 1, MDP_FAULT_LOST_ROWS, MDP_FAULT_GAMMA, MDP_FAULT_FLIP_BIT, MDP_FAULT_NAN };
-enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY };
+enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY, MDP_COLOURED, MDP_ANDERSON, MDP_AUTO };
+enum mdp_krylov { MDP_GMRES, MDP_BICGSTAB };
 enum mdp_start { MDP_START_ZERO, MDP_START_LOW, MDP_START_HIGH };
 
 extern const char *const mdp_phases[];
 extern const struct sable_fault mdp_faults[];
 extern const struct sable_field mdp_outputs[];
-extern const char *const mdp_methods[], *const mdp_stops[], *const mdp_starts[];
+extern const char *const mdp_methods[], *const mdp_stops[], *const mdp_starts[], *const mdp_krylovs[];
+extern const char *const mdp_preconditioners[];
 
 /* Parameters that every workload of this layer has: the first member of its own params struct. */
 struct mdp_params {
     double tol, forcing;
     int method, stop, start; /* stop: 0 span, 1 residual */
-    int64_t inner, restart, max_sweeps;
+    int krylov, jacobi;      /* jacobi: 0 no preconditioner, 1 the diagonal */
+    int64_t inner, restart, colours, depth, max_sweeps;
 };
 
 #define MDP_PARAM(field) offsetof(struct mdp_params, field)
-#define MDP_PARAMETERS                                                                                                 \
-    {"tol", SABLE_REAL, MDP_PARAM(tol), "", 0, 1e9, 0, 0, NULL, "1e-6", "guaranteed bound of max |V - V*|"},           \
-        {"method",                                                                                                     \
-         SABLE_CHOICE,                                                                                                 \
-         MDP_PARAM(method),                                                                                            \
-         "",                                                                                                           \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         mdp_methods,                                                                                                  \
-         "mpi",                                                                                                        \
-         "vi: value iteration; mpi: modified policy iteration; ipi: inexact policy iteration, GMRES; pi: policy "      \
-         "iteration"},                                                                                                 \
-        {"stop",                                                                                                       \
-         SABLE_CHOICE,                                                                                                 \
-         MDP_PARAM(stop),                                                                                              \
-         "",                                                                                                           \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         mdp_stops,                                                                                                    \
-         "span",                                                                                                       \
-         "which bound: MacQueen-Porteus, or residual"},                                                                \
-        {"start",                                                                                                      \
-         SABLE_CHOICE,                                                                                                 \
-         MDP_PARAM(start),                                                                                             \
-         "",                                                                                                           \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         mdp_starts,                                                                                                   \
-         "zero",                                                                                                       \
-         "V before the first sweep: 0, or the least or largest value that the rewards allow"},                         \
-        {"inner",                                                                                                      \
-         SABLE_INT,                                                                                                    \
-         MDP_PARAM(inner),                                                                                             \
-         "",                                                                                                           \
-         0,                                                                                                            \
-         1e6,                                                                                                          \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         NULL,                                                                                                         \
-         "10",                                                                                                         \
-         "mpi: sweeps of evaluation after each improvement, at most"},                                                 \
-        {"forcing",                                                                                                    \
-         SABLE_REAL,                                                                                                   \
-         MDP_PARAM(forcing),                                                                                           \
-         "",                                                                                                           \
-         1e-12,                                                                                                        \
-         1,                                                                                                            \
-         0,                                                                                                            \
-         0,                                                                                                            \
-         NULL,                                                                                                         \
-         "0.1",                                                                                                        \
-         "mpi, ipi: evaluation stops when its residual has fallen to this share"},                                     \
-        {"restart", SABLE_INT, MDP_PARAM(restart), "", 1, 1000, 0, 0, NULL, "30", "ipi, pi: GMRES vectors"},           \
-    {                                                                                                                  \
-        "max_sweeps", SABLE_INT, MDP_PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "1000000",                            \
-            "give up (FAIL) after so many sweeps and products"                                                         \
-    }
+/* clang-format off */
+#define MDP_PARAMETERS \
+    {"tol", SABLE_REAL, MDP_PARAM(tol), "", 0, 1e9, 0, 0, NULL, "1e-6", "guaranteed bound of max |V - V*|"}, \
+    {"method", SABLE_CHOICE, MDP_PARAM(method), "", 0, 0, 0, 0, mdp_methods, "mpi", \
+     "vi: value iteration; mpi: modified policy iteration; ipi: inexact policy iteration, Krylov; pi: policy iteration; " \
+     "gs: Gauss-Seidel by colours; anderson: accelerated value iteration; auto: vi or mpi, as it pays"}, \
+    {"stop", SABLE_CHOICE, MDP_PARAM(stop), "", 0, 0, 0, 0, mdp_stops, "span", \
+     "which bound: MacQueen-Porteus, or residual"}, \
+    {"start", SABLE_CHOICE, MDP_PARAM(start), "", 0, 0, 0, 0, mdp_starts, "zero", \
+     "V before the first sweep: 0, or the least or largest value that the rewards allow"}, \
+    {"inner", SABLE_INT, MDP_PARAM(inner), "", 0, 1e6, 0, 0, NULL, "10", \
+     "mpi, gs: sweeps between two that improve the policy and prove the bound, at most"}, \
+    {"forcing", SABLE_REAL, MDP_PARAM(forcing), "", 1e-12, 1, 0, 0, NULL, "0.1", \
+     "mpi, gs, ipi: what lies between ends when its residual has fallen to this share"}, \
+    {"krylov", SABLE_CHOICE, MDP_PARAM(krylov), "", 0, 0, 0, 0, mdp_krylovs, "gmres", "ipi, pi: method of evaluation"}, \
+    {"restart", SABLE_INT, MDP_PARAM(restart), "", 1, 1000, 0, 0, NULL, "30", "ipi, pi: GMRES vectors"}, \
+    {"preconditioner", SABLE_CHOICE, MDP_PARAM(jacobi), "", 0, 0, 0, 0, mdp_preconditioners, "none", \
+     "ipi, pi: of the evaluation; jacobi: its diagonal, for models whose states often stay"}, \
+    {"colours", SABLE_INT, MDP_PARAM(colours), "", 2, 1024, 0, 0, NULL, "4", \
+     "gs: blocks of 64 states of one colour are swept together, one colour after the other"}, \
+    {"depth", SABLE_INT, MDP_PARAM(depth), "", 1, 32, 0, 0, NULL, "5", "anderson: earlier sweeps that are combined"}, \
+    {"max_sweeps", SABLE_INT, MDP_PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "1000000", \
+     "give up (FAIL) after so many sweeps and products"}
+/* clang-format on */
 
 /* ---- The model ---- */
 
@@ -115,6 +79,18 @@ struct mdp_part {
 struct mdp_part mdp_part_of(int64_t states, int rank, int ranks);
 int mdp_owner_of(int64_t states, int ranks, int64_t state);
 
+/* auto: the last sweep that evaluation came after, how often that did not pay, and how many sweeps to come without. */
+struct mdp_choice {
+    double extent; /* of its change; 0 if it was without evaluation */
+    int64_t evaluations, failures, without;
+};
+
+/* Blocks of one colour: as `list`, `inner` and `outer` of all. */
+struct mdp_colour {
+    int32_t *list;
+    int64_t inner, outer;
+};
+
 struct mdp_halo; /* value_iteration_mdp_halo.c */
 
 struct mdp_rank {
@@ -127,20 +103,27 @@ struct mdp_rank {
     double reward_low, reward_high; /* extent of the available rewards, over all ranks */
     struct sable_mdp model, rows;   /* rows: of the policy */
     struct sable_mdp_csr csr;
-    double *no_reward;    /* zeros as long as the rewards of what evaluates; ipi, pi */
-    int64_t transitions;  /* stored on this rank, padding included … */
-    int64_t entries;      /* … and without */
-    int64_t evaluated;    /* of one policy */
-    int64_t padded;       /* own states in whole lanes: ghosts begin there */
-    int64_t ghosts;       /* states of other ranks that rows lead to … */
-    int64_t *ghost;       /* … ascending */
-    int32_t *list;        /* blocks of eight states without ghosts, then those with */
-    int64_t inner, outer; /* how many of each */
+    double *no_reward;         /* zeros as long as the rewards of what evaluates; ipi, pi */
+    int64_t transitions;       /* stored on this rank, padding included … */
+    int64_t entries;           /* … and without */
+    int64_t evaluated;         /* of one policy */
+    int64_t padded;            /* own states in whole lanes: ghosts begin there */
+    int64_t ghosts;            /* states of other ranks that rows lead to … */
+    int64_t *ghost;            /* … ascending */
+    int32_t *list;             /* blocks of eight states without ghosts, then those with */
+    int64_t inner, outer;      /* how many of each */
+    struct mdp_colour *colour; /* [colours]; gs */
+    int32_t *coloured;         /* their lists */
     struct mdp_halo *halo;
     double *value[2];
     int32_t *policy;
-    double **krylov; /* restart + 1 vectors of `padded`; ipi, pi */
-    double *scratch; /* a block sum per MDP_BLOCK states */
+    double **vector;          /* mdp_vectors() of `padded` values; ipi, pi, anderson */
+    double *diagonal;         /* of I − γ P_π; the last of them, for preconditioner=jacobi */
+    double last_extent;       /* anderson: change of the last sweep that was extrapolated from … */
+    int64_t kept;             /* … and how many differences are kept */
+    double *gram;             /* … and their products, [depth][depth] */
+    struct mdp_choice choice; /* auto */
+    double *scratch;          /* a block sum per MDP_BLOCK states */
     /* Of the last run. */
     double *v; /* one of `value` */
     double bound;
@@ -181,9 +164,40 @@ enum mdp_step {
 /* Collective. One step over all states, the exchange of v overlapped; `change` is this rank's. */
 int mdp_apply(struct mdp_rank *rank, struct sable_context *context, enum mdp_step step, double *v, double *next,
               struct sable_mdp_change *change, struct sable_error *error);
-/* Collective. GMRES on (I − γ P_π) x = r_π from x = value[*now]; leaves x in value[*now]. */
+/* Collective. The largest extents, magnitude, and whether all is finite, of all ranks. */
+int mdp_reduce(struct sable_context *context, struct sable_mdp_change *change, struct sable_error *error);
+
+/* Vectors that a method needs beside two of values. */
+int64_t mdp_vectors(const struct mdp_params *params);
+
+/* Collective. Over own states, with fixed bits: total[k] = x[k] · y for k < count. */
+int mdp_dots(struct mdp_rank *rank, struct sable_context *context, int64_t count, double *const *x, const double *y,
+             double *total, struct sable_error *error);
+/* y += Σ_k factor[k] x[k] over `padded` values. */
+void mdp_combine(struct mdp_rank *rank, int64_t count, double *const *x, const double *factor, double *y);
+/* value[1 − now] = M⁻¹ x, product = (I − γ P_π) M⁻¹ x; M is the preconditioner. */
+int mdp_operate(struct mdp_rank *rank, struct sable_context *context, int now, const double *x, double *product,
+                struct sable_error *error);
+/* r = r_π + γ P_π x − x for x = value[now], and its length. */
+int mdp_residual(struct mdp_rank *rank, struct sable_context *context, int now, double *r, double *length,
+                 struct sable_error *error);
+/* The diagonal of I − γ P_π, if the preconditioner needs it. */
+void mdp_diagonal(struct mdp_rank *rank);
+
+/* Collective. (I − γ P_π) x = r_π from x = value[*now], until the residual's length has fallen to `forcing`, `most`
+ * products are done, or rounding lets nothing be gained; leaves x in value[*now]. */
 int mdp_gmres(struct mdp_rank *rank, struct sable_context *context, double forcing, int64_t most, int *now,
               struct sable_error *error);
+int mdp_bicgstab(struct mdp_rank *rank, struct sable_context *context, double forcing, int64_t most, int *now,
+                 struct sable_error *error);
+/* Collective. Bellman sweeps colour by colour, in place in value[*now] + shift, until the change of one has fallen to
+ * `forcing` of `extent`. */
+int mdp_gauss_seidel(struct mdp_rank *rank, struct sable_context *context, double extent, double shift, int *now,
+                     struct sable_error *error);
+/* Collective. After a sweep from value[1 − *now] to value[*now], whose change had this extent: replaces the latter by
+ * Anderson's combination. */
+int mdp_anderson(struct mdp_rank *rank, struct sable_context *context, double extent, int *now,
+                 struct sable_error *error);
 
 void mdp_start(struct mdp_rank *rank);
 int mdp_solve(struct mdp_rank *rank, struct sable_context *context, struct sable_error *error);

@@ -6,7 +6,9 @@
 
 #include "value_iteration_mdp.h"
 
-const char *const mdp_methods[] = {"vi", "mpi", "ipi", "pi", NULL};
+const char *const mdp_methods[] = {"vi", "mpi", "ipi", "pi", "gs", "anderson", "auto", NULL};
+const char *const mdp_krylovs[] = {"gmres", "bicgstab", NULL};
+const char *const mdp_preconditioners[] = {"none", "jacobi", NULL};
 const char *const mdp_stops[] = {"span", "residual", NULL};
 const char *const mdp_starts[] = {"zero", "low", "high", NULL};
 const char *const mdp_phases[] = {
@@ -24,7 +26,7 @@ const struct sable_field mdp_outputs[] = {
     {"v", "[states]", "value of each state (--keep full)"},
     {"policy", "[states] int32", "greedy action of each state (--keep full)"},
     {"bound", "[1]", "guaranteed bound of max |V - V*|; the policy loses at most twice that"},
-    {"sweeps", "[3]", "Bellman sweeps, sweeps of evaluation, products of GMRES"},
+    {"sweeps", "[3]", "Bellman sweeps, sweeps of evaluation, Krylov products"},
     {0},
 };
 
@@ -200,7 +202,7 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
                                       .labels = {"value"},
                                       .data = &g->bound};
     const struct sable_array sweeps = {.name = "sweeps",
-                                       .help = "Bellman sweeps, sweeps of evaluation, products of GMRES",
+                                       .help = "Bellman sweeps, sweeps of evaluation, Krylov products",
                                        .no_digest = true,
                                        .type = SABLE_I64,
                                        .dims = 1,

@@ -52,10 +52,10 @@ double mdp_memory(const struct mdp_params *params, const struct mdp_source *sour
                   double ghosts)
 {
     double states = (double)lanes(part.count), actions = (double)source->actions;
-    double krylov = params->method >= MDP_INEXACT ? 8 * states * (double)(params->restart + 2) : 0;
+    double vectors = 8 * states * (double)(mdp_vectors(params) + 1);
     return states * actions * (12 * row + 8 + 1) + states * (12 * row + 8) /* model, rows of a policy */
            + 2 * 8 * (states + ghosts) + 4 * states                        /* values, policy */
-           + 16 * ghosts + 16 * ghosts + krylov;                           /* halo lists, buffers, lists while built */
+           + 16 * ghosts + 16 * ghosts + vectors;                          /* halo lists, buffers, lists while built */
 }
 
 /* ---- Ghosts ---- */
@@ -293,7 +293,7 @@ static bool store_lanes(struct mdp_rank *g)
         !sable_mdp_allocate(&g->model) || !fill_rows(g))
         return false;
     g->transitions = g->model.start[g->model.blocks * g->model.actions];
-    if (g->params.method == MDP_VI)
+    if (g->params.method == MDP_VI || g->params.method == MDP_COLOURED || g->params.method == MDP_ANDERSON)
         return true;
     if (!sable_mdp_rows_allocate(&g->model, &g->rows))
         return false;
@@ -326,25 +326,66 @@ static bool order_blocks(struct mdp_rank *g)
     return true;
 }
 
+/* Each colour's blocks, those without ghosts first. */
+static bool colour_blocks(struct mdp_rank *g)
+{
+    const int64_t colours = g->params.colours, first = g->part.first / LANES;
+    if (g->params.method != MDP_COLOURED)
+        return true;
+    g->colour = calloc((size_t)colours, sizeof *g->colour);
+    g->coloured = sable_array(g->padded / LANES, 1, sizeof *g->coloured);
+    if (!g->colour || !g->coloured)
+        return false;
+    int32_t *next = g->coloured;
+    for (int64_t c = 0; c < colours; c++) {
+        g->colour[c].list = next;
+        for (int64_t i = 0; i < g->inner + g->outer; i++)
+            if ((first + g->list[i]) / (MDP_BLOCK / LANES) % colours == c) {
+                *next++ = g->list[i];
+                g->colour[c].inner += i < g->inner;
+                g->colour[c].outer += i >= g->inner;
+            }
+    }
+    return true;
+}
+
+int64_t mdp_vectors(const struct mdp_params *params)
+{
+    enum { BICGSTAB = 5 };
+    const int64_t krylov = (params->krylov == MDP_BICGSTAB ? BICGSTAB : params->restart + 1) + params->jacobi;
+    switch (params->method) {
+    case MDP_INEXACT:
+    case MDP_POLICY:
+        return krylov;
+    case MDP_ANDERSON:
+        return 2 * params->depth + 2;
+    default:
+        return 0;
+    }
+}
+
 static bool make_vectors(struct mdp_rank *g)
 {
+    const int64_t vectors = mdp_vectors(&g->params);
     for (int i = 0; i < 2; i++)
         g->value[i] = sable_array(g->padded + g->ghosts, 1, sizeof(double));
     g->policy = sable_array(g->padded, 1, sizeof *g->policy);
     g->scratch = sable_array(blocks_of(g->part.count), 1, sizeof *g->scratch);
     if (!g->value[0] || !g->value[1] || !g->policy || !g->scratch)
         return false;
-    if (g->params.method < MDP_INEXACT)
+    if (vectors == 0)
         return true;
     int64_t rewards = g->reference ? g->part.count * g->source->actions : g->padded;
     g->no_reward = sable_array(rewards, 1, sizeof(double));
-    g->krylov = calloc((size_t)g->params.restart + 1, sizeof *g->krylov);
-    if (!g->no_reward || !g->krylov)
+    g->gram = sable_array(g->params.depth, g->params.depth, sizeof(double));
+    g->vector = calloc((size_t)vectors, sizeof *g->vector);
+    if (!g->no_reward || !g->gram || !g->vector)
         return false;
     memset(g->no_reward, 0, (size_t)rewards * sizeof(double));
-    for (int64_t k = 0; k <= g->params.restart; k++)
-        if (!(g->krylov[k] = sable_array(g->padded, 1, sizeof(double))))
+    for (int64_t k = 0; k < vectors; k++)
+        if (!(g->vector[k] = sable_array(g->padded, 1, sizeof(double))))
             return false;
+    g->diagonal = g->params.method != MDP_ANDERSON && g->params.jacobi ? g->vector[vectors - 1] : NULL;
     return true;
 }
 
@@ -375,7 +416,7 @@ int mdp_build(const struct mdp_params *params, const struct mdp_source *source, 
     g->part = mdp_part_of(source->states, context->layout.rank, context->layout.ranks);
     g->padded = lanes(g->part.count);
     if (!collect_ghosts(g, error) &&
-        !((g->reference ? store_csr(g) : store_lanes(g)) && order_blocks(g) && make_vectors(g)))
+        !((g->reference ? store_csr(g) : store_lanes(g)) && order_blocks(g) && colour_blocks(g) && make_vectors(g)))
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the rows of %lld states", (long long)g->part.count);
     if (sable_agree(context->comm, error) || share_facts(g, context->comm, error))
         return error->code;
@@ -391,9 +432,12 @@ void mdp_free(struct mdp_rank *g)
     sable_array_free(g->csr.column);
     sable_array_free(g->csr.probability);
     sable_array_free(g->csr.reward);
-    for (int64_t k = 0; g->krylov && k <= g->params.restart; k++)
-        sable_array_free(g->krylov[k]);
-    free(g->krylov);
+    for (int64_t k = 0; g->vector && k < mdp_vectors(&g->params); k++)
+        sable_array_free(g->vector[k]);
+    free(g->vector);
+    free(g->colour);
+    sable_array_free(g->coloured);
+    sable_array_free(g->gram);
     free(g->ghost);
     sable_array_free(g->no_reward);
     sable_array_free(g->list);

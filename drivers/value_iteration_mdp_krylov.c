@@ -60,9 +60,8 @@ static int join(struct sable_context *context, int64_t count, struct sable_sum_n
     return error->code;
 }
 
-/* total[k] = x[k] · y for k < count. */
-static int dots(struct mdp_rank *g, struct sable_context *context, int64_t count, double *const *x, const double *y,
-                double *total, struct sable_error *error)
+int mdp_dots(struct mdp_rank *g, struct sable_context *context, int64_t count, double *const *x, const double *y,
+             double *total, struct sable_error *error)
 {
     struct sable_sum_nodes *nodes = malloc((size_t)count * sizeof *nodes);
     if (!nodes)
@@ -77,8 +76,8 @@ static int dots(struct mdp_rank *g, struct sable_context *context, int64_t count
     return error->code;
 }
 
-/* y += Σ_k factor[k] x[k], block by block, so that y stays in cache. */
-static void combine(struct mdp_rank *g, int64_t count, double *const *x, const double *factor, double *y)
+/* Block by block, so that y stays in cache. */
+void mdp_combine(struct mdp_rank *g, int64_t count, double *const *x, const double *factor, double *y)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t b = 0; b < g->padded; b += MDP_BLOCK) {
@@ -96,6 +95,60 @@ static void scale_to(struct mdp_rank *g, double factor, const double *x, double 
     for (int64_t i = 0; i < g->padded; i++)
         y[i] = factor * x[i];
     g->vectors += 2;
+}
+
+/* ---- The operator ---- */
+
+void mdp_diagonal(struct mdp_rank *g)
+{
+    if (!g->diagonal)
+        return;
+#pragma omp parallel for schedule(static)
+    for (int64_t s = 0; s < g->padded; s++) {
+        const int64_t b = s / SABLE_MDP_LANES, lane = s % SABLE_MDP_LANES;
+        double stay = 0; /* lanes behind the last state count for nothing */
+        if (g->reference && s < g->part.count) {
+            const int64_t row = s * g->source->actions + g->policy[s];
+            for (int64_t k = g->csr.start[row]; k < g->csr.start[row + 1]; k++)
+                stay += g->csr.column[k] == s ? g->csr.probability[k] : 0;
+        } else if (!g->reference)
+            for (int64_t k = g->rows.start[b] + lane; k < g->rows.start[b + 1]; k += SABLE_MDP_LANES)
+                stay += g->rows.column[k] == s ? g->rows.probability[k] : 0;
+        g->diagonal[s] = 1 - g->gamma * stay;
+    }
+}
+
+int mdp_operate(struct mdp_rank *g, struct sable_context *context, int now, const double *x, double *product,
+                struct sable_error *error)
+{
+    struct sable_mdp_change change;
+    double *z = g->value[1 - now];
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < g->padded; i++)
+        z[i] = g->diagonal ? x[i] / g->diagonal[i] : x[i];
+    if (mdp_apply(g, context, MDP_PRODUCT, z, product, &change, error))
+        return error->code;
+    g->products++;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < g->padded; i++)
+        product[i] = z[i] - product[i];
+    g->vectors += 5;
+    return SABLE_OK;
+}
+
+int mdp_residual(struct mdp_rank *g, struct sable_context *context, int now, double *r, double *length,
+                 struct sable_error *error)
+{
+    struct sable_mdp_change change;
+    double *x = g->value[now], minus = -1, square;
+    if (mdp_apply(g, context, MDP_EVALUATE, x, r, &change, error))
+        return error->code;
+    g->evaluations++;
+    mdp_combine(g, 1, &x, &minus, r);
+    if (mdp_dots(g, context, 1, &r, r, &square, error))
+        return error->code;
+    *length = sqrt(square);
+    return SABLE_OK;
 }
 
 /* ---- GMRES ---- */
@@ -150,48 +203,24 @@ static void back_substitute(struct cycle *c, int64_t count)
     }
 }
 
-/* krylov[0] = (r_π + γ P x − x) / norm. */
-static int residual(struct mdp_rank *g, struct sable_context *context, int now, double *norm, struct sable_error *error)
-{
-    struct sable_mdp_change change;
-    double *x = g->value[now], *r = g->krylov[0], minus = -1, square;
-    if (mdp_apply(g, context, MDP_EVALUATE, x, r, &change, error))
-        return error->code;
-    g->evaluations++;
-    combine(g, 1, &x, &minus, r);
-    if (dots(g, context, 1, &r, r, &square, error))
-        return error->code;
-    *norm = sqrt(square);
-    if (*norm > 0)
-        scale_to(g, 1 / *norm, r, r);
-    return SABLE_OK;
-}
-
-/* Makes basis vector j + 1 and its column of the Hessenberg matrix; `work` is one of rank->value. */
-static int extend(struct mdp_rank *g, struct sable_context *context, struct cycle *c, int64_t j, double *work,
+/* Makes basis vector j + 1 and its column of the Hessenberg matrix. */
+static int extend(struct mdp_rank *g, struct sable_context *context, struct cycle *c, int64_t j, int now,
                   struct sable_error *error)
 {
-    struct sable_mdp_change change;
-    double *w = g->krylov[j + 1], square;
-    memcpy(work, g->krylov[j], (size_t)g->padded * sizeof *work);
-    if (mdp_apply(g, context, MDP_PRODUCT, work, w, &change, error))
+    double *w = g->vector[j + 1], square;
+    if (mdp_operate(g, context, now, g->vector[j], w, error))
         return error->code;
-    g->products++;
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < g->padded; i++)
-        w[i] = work[i] - w[i];
-    g->vectors += 5;
     memset(c->column, 0, (size_t)(j + 2) * sizeof(double));
     for (int pass = 0; pass < 2; pass++) {
-        if (dots(g, context, j + 1, g->krylov, w, c->again, error))
+        if (mdp_dots(g, context, j + 1, g->vector, w, c->again, error))
             return error->code;
         for (int64_t k = 0; k <= j; k++) {
             c->column[k] += c->again[k];
             c->again[k] = -c->again[k];
         }
-        combine(g, j + 1, g->krylov, c->again, w);
+        mdp_combine(g, j + 1, g->vector, c->again, w);
     }
-    if (dots(g, context, 1, &w, w, &square, error))
+    if (mdp_dots(g, context, 1, &w, w, &square, error))
         return error->code;
     c->column[j + 1] = sqrt(square);
     if (c->column[j + 1] > 0)
@@ -206,12 +235,21 @@ static int run_cycle(struct mdp_rank *g, struct sable_context *context, struct c
     c->rhs[0] = *norm;
     int64_t made = 0;
     while (made < c->restart && made<most && * norm> target) {
-        if (extend(g, context, c, made, g->value[1 - now], error))
+        if (extend(g, context, c, made, now, error))
             return error->code;
         *norm = rotate(c, made++);
     }
     back_substitute(c, made);
-    combine(g, made, g->krylov, c->again, g->value[now]);
+    if (!g->diagonal) {
+        mdp_combine(g, made, g->vector, c->again, g->value[now]);
+        return SABLE_OK;
+    }
+    double *z = g->value[1 - now];
+    memset(z, 0, (size_t)g->padded * sizeof *z);
+    mdp_combine(g, made, g->vector, c->again, z);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < g->padded; i++)
+        g->value[now][i] += z[i] / g->diagonal[i];
     return SABLE_OK;
 }
 
@@ -223,13 +261,14 @@ int mdp_gmres(struct mdp_rank *g, struct sable_context *context, double forcing,
     if (cycle_make(g->params.restart, &cycle, error))
         return error->code;
     for (int64_t first_product = g->products; !error->code;) {
-        if (residual(g, context, *now, &norm, error))
+        if (mdp_residual(g, context, *now, g->vector[0], &norm, error))
             break;
         first = first > 0 ? first : norm;
         /* Ends when done, out of steps, not finite, or where rounding lets no cycle gain any more. */
         if (!(norm > forcing * first) || !(norm < 0.9 * before) || g->products - first_product >= most)
             break;
         before = norm;
+        scale_to(g, 1 / norm, g->vector[0], g->vector[0]);
         run_cycle(g, context, &cycle, forcing * first, most - (g->products - first_product), *now, &norm, error);
     }
     free(cycle.triangle);

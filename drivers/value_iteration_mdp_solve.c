@@ -1,7 +1,8 @@
 /* Solving a decision process over ranks: value iteration, modified, inexact and full policy iteration. All are the same
  * loop (Puterman 1994, §6.5; Gargiani et al., SIAM J. Optim., 2024): one Bellman sweep T v, whose change proves a bound
  * of the distance to V*; if that is not enough, the values T v are brought closer to those of their greedy policy:
- * not at all (vi), by some sweeps of evaluation (mpi), by GMRES loosely (ipi) or tightly (pi). */
+ * not at all (vi), by some sweeps of evaluation (mpi), by a Krylov method loosely (ipi) or tightly (pi); or closer to
+ * V* itself, by sweeps in place (gs) or by combining the last sweeps (anderson). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@ static void compute(struct mdp_rank *g, enum mdp_step step, const int32_t *list,
     if (step == MDP_PRODUCT)
         rows.reward = g->no_reward;
     if (step == MDP_IMPROVE)
-        sable_mdp_improve(&g->model, g->gamma, list, count, v, next, g->policy,
-                          g->params.method == MDP_VI ? NULL : &g->rows, change);
+        sable_mdp_improve(&g->model, g->gamma, list, count, v, next, g->policy, g->rows.blocks ? &g->rows : NULL,
+                          change);
     else
         sable_mdp_sweep(step == MDP_SWEEP ? &g->model : &rows, g->gamma, list, count, v, next, change);
 }
@@ -105,7 +106,7 @@ int mdp_apply(struct mdp_rank *g, struct sable_context *context, enum mdp_step s
     return spoil_step(g, context, step, v, next, error);
 }
 
-static int reduce(struct sable_context *context, struct sable_mdp_change *change, struct sable_error *error)
+int mdp_reduce(struct sable_context *context, struct sable_mdp_change *change, struct sable_error *error)
 {
     double own[4] = {-change->low, change->high, change->magnitude, change->finite ? 0 : 1}, all[4];
     sable_phase(context, MDP_PHASE_REDUCE);
@@ -125,7 +126,7 @@ static int evaluate(struct mdp_rank *g, struct sable_context *context, double ex
     struct sable_mdp_change change;
     for (int64_t k = 0; k < g->params.inner; k++) {
         double *v = g->value[*now], *next = g->value[1 - *now];
-        if (mdp_apply(g, context, MDP_EVALUATE, v, next, &change, error) || reduce(context, &change, error))
+        if (mdp_apply(g, context, MDP_EVALUATE, v, next, &change, error) || mdp_reduce(context, &change, error))
             return error->code;
         *now = 1 - *now;
         g->evaluations++;
@@ -135,14 +136,46 @@ static int evaluate(struct mdp_rank *g, struct sable_context *context, double ex
     return SABLE_OK;
 }
 
-static int approach(struct mdp_rank *g, struct sable_context *context, double extent, int64_t most, int *now,
-                    struct sable_error *error)
+/* auto: is evaluation worth it after this sweep? Yes, unless it last gained (by the logarithm of the extents' ratio for
+ * one reading of the model) less than twice what a sweep alone is sure to gain, three times in a row; then 15 sweeps go
+ * without. Depends on extents and counts only: the same on any layout. */
+static bool pays(struct mdp_rank *g, double extent)
 {
-    if (g->params.method == MDP_MODIFIED)
+    enum { FAILURES = 3, WITHOUT = 15 };
+    struct mdp_choice *c = &g->choice;
+    if (c->extent > 0) {
+        const double read = 1 + (double)(g->evaluations - c->evaluations) / (double)g->source->actions;
+        const bool gains = log(c->extent / extent) / read >= -2 * log(g->gamma * g->facts.row_most);
+        c->failures = gains ? 0 : c->failures + 1;
+        c->without = c->failures >= FAILURES ? WITHOUT : 0;
+    }
+    const bool evaluates = c->without == 0;
+    c->without -= !evaluates;
+    c->extent = evaluates ? extent : 0;
+    c->evaluations = g->evaluations;
+    return evaluates;
+}
+
+static int approach(struct mdp_rank *g, struct sable_context *context, double extent, double shift, int64_t most,
+                    int *now, struct sable_error *error)
+{
+    switch (g->params.method) {
+    case MDP_AUTO:
+        return pays(g, extent) ? evaluate(g, context, extent, now, error) : SABLE_OK;
+    case MDP_MODIFIED:
         return evaluate(g, context, extent, now, error);
-    if (g->params.method >= MDP_INEXACT)
-        return mdp_gmres(g, context, g->params.method == MDP_POLICY ? exact : g->params.forcing, most, now, error);
-    return SABLE_OK;
+    case MDP_COLOURED:
+        return mdp_gauss_seidel(g, context, extent, shift, now, error);
+    case MDP_ANDERSON:
+        return mdp_anderson(g, context, extent, now, error);
+    case MDP_INEXACT:
+    case MDP_POLICY:
+        mdp_diagonal(g);
+        return (g->params.krylov == MDP_BICGSTAB ? mdp_bicgstab : mdp_gmres)(
+            g, context, g->params.method == MDP_POLICY ? exact : g->params.forcing, most, now, error);
+    default:
+        return SABLE_OK;
+    }
 }
 
 /* ---- The loop ---- */
@@ -155,9 +188,10 @@ static int64_t most_steps(const struct mdp_rank *g)
     if (g->facts.reward_most > 0)
         least = g->params.tol * (1 - rate) * (1 - rate) / (4 * g->facts.reward_most);
     double enough = rate > 0 && least > 0 && least < 1 ? 2 * log(least) / log(rate) : 0;
-    double per_improvement = 1 + (double)(g->params.method == MDP_VI         ? 0
-                                          : g->params.method == MDP_MODIFIED ? g->params.inner
-                                                                             : g->params.restart);
+    const bool sweeps =
+        g->params.method == MDP_MODIFIED || g->params.method == MDP_COLOURED || g->params.method == MDP_AUTO;
+    const bool products = g->params.method == MDP_INEXACT || g->params.method == MDP_POLICY;
+    double per_improvement = 1 + (double)(sweeps ? g->params.inner : products ? g->params.restart : 0);
     enough = (enough + 100) * per_improvement;
     return enough < (double)g->params.max_sweeps ? (int64_t)enough : g->params.max_sweeps;
 }
@@ -180,7 +214,7 @@ static int iterate(struct mdp_rank *g, struct sable_context *context, int *now, 
         bool improve = g->params.method != MDP_VI || last * last / before <= g->params.tol;
         double *v = g->value[*now], *next = g->value[1 - *now];
         if (mdp_apply(g, context, improve ? MDP_IMPROVE : MDP_SWEEP, v, next, &change, error) ||
-            reduce(context, &change, error))
+            mdp_reduce(context, &change, error))
             return error->code;
         *now = 1 - *now;
         g->sweeps++;
@@ -194,7 +228,7 @@ static int iterate(struct mdp_rank *g, struct sable_context *context, int *now, 
         }
         if (done)
             return SABLE_OK;
-        if (approach(g, context, change.high - change.low, most - steps(g), now, error))
+        if (approach(g, context, change.high - change.low, bound->shift, most - steps(g), now, error))
             return error->code;
     }
 }
@@ -224,6 +258,8 @@ void mdp_start(struct mdp_rank *g)
     for (int64_t i = 0; i < g->padded; i++)
         g->policy[i] = -1;
     g->v = g->value[0];
+    g->choice = (struct mdp_choice){0};
+    g->kept = 0, g->last_extent = INFINITY;
     g->exchanges = g->sweeps = g->evaluations = g->products = g->vectors = 0;
     g->bound = INFINITY;
 }

@@ -28,7 +28,8 @@ struct sable_mdp_bound sable_mdp_certify(const struct sable_mdp_facts *facts, do
     double rounding = sable_mdp_rounding(facts, gamma, change.magnitude + moved);
     double low = reach(facts, gamma, change.low - 2 * rounding, false);
     double high = reach(facts, gamma, change.high + 2 * rounding, true);
-    struct sable_mdp_bound result = {.exhausted = change.high - change.low <= 4 * rounding};
+    const double size = span ? change.high - change.low : moved; /* of what the bound is made of */
+    struct sable_mdp_bound result = {.exhausted = size <= 4 * rounding};
     if (span) {
         result.shift = (low + high) / 2 + 0.0;
         result.bound = (high - low) / 2;

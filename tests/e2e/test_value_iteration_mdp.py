@@ -12,7 +12,7 @@ from launcher import ONCE, failed_with
 
 CASES = sorted((SOURCE / "tests/cases/value_iteration").glob("*.h5"))
 MODEL = "value_iteration/model"
-METHODS = ["vi", "mpi", "ipi", "pi"]
+METHODS = ["vi", "mpi", "ipi", "pi", "gs", "anderson", "auto", "ipi krylov=bicgstab", "pi krylov=bicgstab preconditioner=jacobi"]
 # γ = 0.9999 there: roundings of rewards up to 1 reach 1e-9 only with values of size 1.
 TOLERANCE = 1e-9
 
@@ -26,6 +26,10 @@ def solve(run, tmp_path, path, *settings, ranks=None, variant="sable"):
         return {name: data[()] for name, data in group["outputs"].items()} | {"digest": group.attrs["digest"]}
 
 
+def method_settings(method):
+    return [word for setting in f"method={method}".split() for word in ("-s", setting)]
+
+
 def close(found, expected, tolerance):
     same = numpy.isneginf(found) & numpy.isneginf(expected)
     return bool((same | (numpy.abs(numpy.where(same, 0, found) - numpy.where(same, 0, expected)) <= tolerance)).all())
@@ -34,7 +38,7 @@ def close(found, expected, tolerance):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_golden_models_have_their_values_and_policies(run, tmp_path, case, method):
-    found = solve(run, tmp_path, case, "-s", f"method={method}")
+    found = solve(run, tmp_path, case, *method_settings(method))
     with h5py.File(case) as file:
         v, q, sense = file["v_star"][()], file["q_star"][()], file.attrs["sense"]
     assert close(found["v"], v, 1e-8)
@@ -47,8 +51,7 @@ def test_golden_models_have_their_values_and_policies(run, tmp_path, case, metho
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_the_same_bits_on_any_ranks_and_in_both_variants(run, tmp_path, method):
     case = SOURCE / "tests/cases/value_iteration/garnet_local_2000_3_5.h5"
-    setting = ("-s", f"method={method}")
-    digests = {solve(run, tmp_path, case, *setting, ranks=n, variant=v)["digest"]
+    digests = {solve(run, tmp_path, case, *method_settings(method), ranks=n, variant=v)["digest"]
                for n, v in [(None, "sable"), (None, "reference"), (3, "sable"), (5, "reference")]}  # fmt: skip
     assert len(digests) == 1
 
@@ -177,6 +180,57 @@ def test_messages_carry_the_needed_values_only(run, tmp_path, ranks):
     halo = 0 if ranks == 1 else 8 * 80 * sweeps
     # A reduction of four numbers a sweep, but for one that only made the policy.
     assert set((sent - halo).tolist()) <= {32 * sweeps, 32 * (sweeps - 1)}
+
+
+# ---- How methods get there ----
+
+
+def sweeps(run, tmp_path, workload, *settings):
+    words = [word for setting in settings for word in ("-s", setting)]
+    told = run("run", f"value_iteration/{workload}", *ONCE, "-c", "T", *words, "-o", "out.h5", "--force")
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        return file[f"runs/value_iteration/{workload}/sable/outputs/sweeps"][()].tolist()
+
+
+def test_gauss_seidel_needs_fewer_sweeps_with_more_colours(run, tmp_path):
+    """What a colour has found the next one sees. The span's bound would hide that: it favours sweeps of all at once."""
+    settings = ["stop=residual", "gamma=0.95"]
+    by_colours = [sweeps(run, tmp_path, "garnet", "method=gs", f"colours={c}", *settings)[0] for c in (16, 4, 2)]
+    at_once = sweeps(run, tmp_path, "garnet", "method=vi", *settings)[0]
+    assert by_colours == sorted(set(by_colours)) and by_colours[-1] < at_once, (by_colours, at_once)
+
+
+def test_anderson_combines_sweeps_to_fewer(run, tmp_path):
+    settings = ["gamma=0.99", "stop=residual"]  # the span would remove by itself what all states share
+    assert 2 * sweeps(run, tmp_path, "epidemic", "method=anderson", *settings)[0] < \
+        sweeps(run, tmp_path, "epidemic", "method=vi", *settings)[0]
+
+
+def test_auto_evaluates_where_it_pays_only(run, tmp_path):
+    assert sweeps(run, tmp_path, "garnet", "method=auto") == sweeps(run, tmp_path, "garnet", "method=mpi")
+    maze = ["rows=64", "columns=64"]
+    assert sweeps(run, tmp_path, "maze", "method=auto", *maze)[1] < sweeps(run, tmp_path, "maze", "method=mpi", *maze)[1] / 2
+
+
+def test_jacobi_helps_where_states_stay(run, tmp_path):
+    """States that stay with probability 0.5 to 0.99: the diagonal of I − γP is far from constant."""
+    states, gamma = 500, 0.99
+    stay = numpy.random.default_rng(2).uniform(0.5, 0.99, states)
+    with h5py.File(tmp_path / "lazy.h5", "w") as file:
+        file.attrs.update({"format": "sable-mdp", "gamma": gamma, "actions": 1})
+        file["indptr"] = 2 * numpy.arange(states + 1)
+        file["indices"] = numpy.stack([numpy.arange(states), (numpy.arange(states) * 7 + 1) % states], 1).ravel()
+        file["probs"] = numpy.stack([stay, 1 - stay], 1).ravel()
+        file["rewards"] = numpy.random.default_rng(3).uniform(0, 1, (states, 1))
+    products = []
+    for preconditioner in ("none", "jacobi"):
+        told = run("run", MODEL, *ONCE, "-i", "lazy.h5", "-o", "out.h5", "--force", "-s", "method=pi", "-s", "tol=1e-8",
+                   "-s", f"preconditioner={preconditioner}")  # fmt: skip
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            products.append(file[f"runs/{MODEL}/sable/outputs/sweeps"][2])
+    assert products[1] < 0.8 * products[0], products
 
 
 # ---- Generated models with known answers ----
