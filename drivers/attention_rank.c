@@ -48,8 +48,7 @@ int attention_check_shape(const struct sable_attention_shape *s, struct sable_er
 
 /* ---- Who holds what ---- */
 
-/* Part `index` of `parts` of n elements in whole units. */
-static struct sable_attention_rows cut(int64_t n, int64_t unit, int64_t index, int64_t parts)
+struct sable_attention_rows attention_cut(int64_t n, int64_t unit, int64_t index, int64_t parts)
 {
     int64_t units = (n + unit - 1) / unit, each = units / parts, more = units % parts;
     int64_t first = (index * each + (index < more ? index : more)) * unit;
@@ -66,28 +65,30 @@ static bool by_sequence(int strategy)
 struct sable_attention_part attention_part_of(const struct sable_attention_shape *s, int strategy, int rank, int ranks)
 {
     if (!by_sequence(strategy)) {
-        struct sable_attention_rows heads = cut(s->batch * s->heads, 1, rank, ranks);
+        struct sable_attention_rows heads = attention_cut(s->batch * s->heads, 1, rank, ranks);
         return (struct sable_attention_part){heads.first, heads.count, {{0, s->queries}, {s->queries, 0}}};
     }
-    return (struct sable_attention_part){0,
-                                         s->batch * s->heads,
-                                         {cut(s->queries, SABLE_ATTENTION_BLOCK, rank, 2 * ranks),
-                                          cut(s->queries, SABLE_ATTENTION_BLOCK, 2 * ranks - 1 - rank, 2 * ranks)}};
+    return (struct sable_attention_part){
+        0,
+        s->batch * s->heads,
+        {attention_cut(s->queries, SABLE_ATTENTION_BLOCK, rank, 2 * ranks),
+         attention_cut(s->queries, SABLE_ATTENTION_BLOCK, 2 * ranks - 1 - rank, 2 * ranks)}};
 }
 
 struct sable_attention_part attention_shard_of(const struct sable_attention_shape *s, int rank, int ranks)
 {
-    return (struct sable_attention_part){0, s->batch * s->heads, {cut(s->queries, 1, rank, ranks), {s->queries, 0}}};
+    return (struct sable_attention_part){
+        0, s->batch * s->heads, {attention_cut(s->queries, 1, rank, ranks), {s->queries, 0}}};
 }
 
 struct attention_keys attention_keys_of(const struct sable_attention_shape *s, int strategy, int rank, int ranks)
 {
     if (strategy == STRATEGY_ULYSSES)
-        return (struct attention_keys){{cut(s->keys, 1, rank, ranks), {s->keys, 0}}};
+        return (struct attention_keys){{attention_cut(s->keys, 1, rank, ranks), {s->keys, 0}}};
     if (!by_sequence(strategy))
         return (struct attention_keys){{{0, s->keys}, {s->keys, 0}}};
-    return (struct attention_keys){
-        {cut(s->keys, s->leaf, rank, 2 * ranks), cut(s->keys, s->leaf, 2 * ranks - 1 - rank, 2 * ranks)}};
+    return (struct attention_keys){{attention_cut(s->keys, s->leaf, rank, 2 * ranks),
+                                    attention_cut(s->keys, s->leaf, 2 * ranks - 1 - rank, 2 * ranks)}};
 }
 
 int64_t attention_rows_count(const struct sable_attention_part *part)

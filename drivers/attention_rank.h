@@ -1,5 +1,6 @@
 /* One rank's part of an attention: the shape, who holds which queries and keys, inputs drawn or read, and the ways in
- * which ranks share the work. The workloads are in attention_prefill.c, attention_backward.c and attention_layer.c. */
+ * which ranks share the work. The workloads are in attention_prefill.c, attention_backward.c, attention_layer.c and
+ * attention_decode.c. */
 #ifndef ATTENTION_RANK_H
 #define ATTENTION_RANK_H
 
@@ -84,6 +85,8 @@ int attention_read_rules(struct sable_input *input, struct sable_attention_shape
 /* Refuses shapes that make no sense, with one line. */
 int attention_check_shape(const struct sable_attention_shape *shape, struct sable_error *error);
 
+/* Part `index` of `parts` of n elements in whole units. */
+struct sable_attention_rows attention_cut(int64_t n, int64_t unit, int64_t index, int64_t parts);
 /* The parts of rank `rank`. */
 struct sable_attention_part attention_part_of(const struct sable_attention_shape *shape, int strategy, int rank,
                                               int ranks);

@@ -46,6 +46,41 @@ static inline void store(float *to, lanes x)
     *(lanes *)to = x;
 }
 
+/* From and to any address. */
+typedef float loose_lanes __attribute__((vector_size(LANE_BYTES), aligned(4)));
+
+static inline lanes load_loose(const float *from)
+{
+    return (lanes) * (const loose_lanes *)from;
+}
+
+static inline void store_loose(float *to, lanes x)
+{
+    *(loose_lanes *)to = (loose_lanes)x;
+}
+
+/* The first `count` lanes; the others are 0, or left alone. */
+static inline lanes load_some(const float *from, int64_t count)
+{
+    if (count >= LANES)
+        return load_loose(from);
+#if defined(__AVX512F__)
+    return _mm512_maskz_loadu_ps((__mmask16)((1U << count) - 1), from);
+#else
+    lanes x = {0};
+    memcpy(&x, from, count > 0 ? (size_t)count * sizeof *from : 0);
+    return x;
+#endif
+}
+
+static inline void store_some(float *to, lanes x, int64_t count)
+{
+    if (count >= LANES)
+        store_loose(to, x);
+    else
+        memcpy(to, &x, (size_t)count * sizeof *to);
+}
+
 static inline lanes splat(float x)
 {
     return x - (lanes){0};

@@ -8,8 +8,6 @@ enum { DEPTH = 256, STRIP_COLUMNS = STRIP * LANES };
 _Static_assert((int)PRODUCT_ROWS % (int)ROWS == 0, "a block is packed in whole groups of rows");
 _Static_assert((int)PRODUCT_PANEL % (int)STRIP_COLUMNS == 0, "a panel is cut into whole strips");
 
-typedef float loose_lanes __attribute__((vector_size(LANE_BYTES), aligned(4)));
-
 /* y[r][lane] (+)= Σ_d x[r][d] w[d][lane]; `more`: there is a sum to go on with. */
 static inline __attribute__((always_inline)) void tile(int rows, int vectors, int64_t depth, const float *restrict x,
                                                        const float *restrict w, float *restrict y, int64_t y_pitch,
@@ -20,7 +18,7 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors, in
     for (int r = 0; r < rows; r++)
         UNROLL
     for (int i = 0; i < vectors; i++)
-        sum[r][i] = more ? (lanes) * (const loose_lanes *)(y + r * y_pitch + i * LANES) : (lanes){0};
+        sum[r][i] = more ? load_loose(y + r * y_pitch + i * LANES) : (lanes){0};
     for (int64_t d = 0; d < depth; d++) {
         lanes row[STRIP];
         UNROLL
@@ -38,7 +36,7 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors, in
     for (int r = 0; r < rows; r++)
         UNROLL
     for (int i = 0; i < vectors; i++)
-        *(loose_lanes *)(y + r * y_pitch + i * LANES) = (loose_lanes)sum[r][i];
+        store_loose(y + r * y_pitch + i * LANES, sum[r][i]);
 }
 
 static __attribute__((noinline)) void tile_of(int rows, int vectors, int64_t depth, const float *x, const float *w,

@@ -1,0 +1,41 @@
+/* One query a head against one leaf of keys, compiled for each SIMD level; private to kernels/attention. */
+#ifndef DECODE_LEAF_H
+#define DECODE_LEAF_H
+
+#include <stdint.h>
+
+#include "sable_isa.h"
+
+enum {
+    DECODE_WIDTH = 16,   /* partial sums of a dot product */
+    DECODE_STRANDS = 4,  /* in which the keys of a leaf are read side by side */
+    DECODE_NODE_HEAD = 2 /* floats of a node before o: the maximum's exponent, the sum */
+};
+
+/* Keys of a strand: a quarter of a leaf, rounded up to whole vectors of the four strands' keys. */
+static inline int64_t decode_strand(int64_t keys)
+{
+    const int64_t each = (keys + DECODE_STRANDS - 1) / DECODE_STRANDS, unit = DECODE_WIDTH / DECODE_STRANDS;
+    return (each + unit - 1) / unit * unit;
+}
+
+/* A node is [2 + dim_v] floats of one query: m, l, o. */
+struct decode_leaf {
+    int64_t dim, dim_v, keys;
+    int queries; /* query heads that read this key head */
+    double scale;
+    const float *q;    /* [dim / 16, rounded up][queries][16], zeros behind dim */
+    const float *k;    /* [keys][dim] */
+    const float *v;    /* [keys][dim_v] */
+    const float *next; /* what is read after v: keys of `dim` */
+    float *p;          /* [queries][4 strands], aligned to 64 bytes */
+    float *p_by_key;   /* [4 strands][queries] */
+    float *node;       /* [queries][2 + dim_v] */
+};
+
+SABLE_ISA_DECLARE(void, sable_decode_leaf, (const struct decode_leaf *leaf));
+/* a ← a and b together, of `queries` nodes each; `rescale` 0 makes a wrong answer. */
+SABLE_ISA_DECLARE(void, sable_decode_join,
+                  (int64_t queries, int64_t dim_v, float *restrict a, const float *restrict b, int rescale));
+
+#endif
