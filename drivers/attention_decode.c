@@ -57,7 +57,7 @@ static const struct sable_field inputs[] = {
     {"q", "[B, H, 1, D]", "queries; the shape replaces that of the parameters"},
     {"k", "[B, Hk, Sk, D]", "keys"},
     {"v", "[B, Hk, Sk, Dv]", "values"},
-    {"scale", "attribute of /", "instead of the parameter"},
+    {"causal, scale", "attributes of /", "instead of the parameter; causal changes nothing"},
     {0},
 };
 static const struct sable_field outputs[] = {

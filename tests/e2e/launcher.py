@@ -63,6 +63,8 @@ class Sable:
             env["SABLE_DATA"] = os.environ["SABLE_DATA"]
         env |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
         env |= {"MPIR_CVAR_POLLS_BEFORE_YIELD": "1"}  # MPICH: more ranks than cores wait for each other
+        # Open MPI: one host. Looking for networks takes a third of a second a launch.
+        env |= {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader"}
         env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         env |= {name: str(value) for name, value in extra.items() if value is not None}
         for name in (name for name, value in extra.items() if value is None):
