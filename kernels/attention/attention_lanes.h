@@ -134,7 +134,8 @@ static inline lanes smaller(lanes a, lanes b)
 #endif
 }
 
-/* x·2^k for 1/2 < x < 2 and an integer k ≤ 0; 0 where k < −125, where the product would not be normal; NaN stays. */
+/* x·2^k for 1/2 < x < 2 and an integer k ≤ 0; 0 where k < −125, where the product would not be normal; NaN where k is.
+ */
 static inline lanes times_power(lanes x, lanes k)
 {
     const lanes least = splat(-125);
@@ -142,7 +143,7 @@ static inline lanes times_power(lanes x, lanes k)
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(k, least, _CMP_NLT_UQ), x, k);
 #else
     patterns exponent = (patterns)(k + splat(0x1.8p23F)) << 23; /* the low bits of the sum are k */
-    return (lanes)(((patterns)x + exponent) & ~(patterns)(k < least));
+    return (lanes)((((patterns)x + exponent) & ~(patterns)(k < least)) | (patterns)(k != k));
 #endif
 }
 

@@ -223,3 +223,22 @@ def test_shapes_that_make_no_sense_are_refused(run, tmp_path):
     with h5py.File(tmp_path / "input.h5", "w") as file:
         file["q"], file.attrs["scale"] = some(1, 1, 3, 4), numpy.inf
     failed_with(run("run", "attention/prefill", *ONCE, "-i", "input.h5"), 2, "scale")
+
+
+@pytest.mark.parametrize("path", ["base", "v2", "v3", "v4"])
+@pytest.mark.parametrize("workload", ["attention/prefill", "attention/decode"])
+def test_an_infinite_logit_makes_its_row_nan_at_every_simd_level(run, tmp_path, path, workload):
+    """q·k is +inf or −inf by the signs of q: the one makes a row NaN, the other is invisible."""
+    q, k, v = some(1, 1, 1 if workload == "attention/decode" else 70, 8), some(1, 1, 70, 8, seed=4), some(1, 1, 70, 8, seed=5)
+    k[0, 0, 3] = [numpy.inf, *[0] * 7]
+    for sign in (1, -1):
+        q[0, 0, :, 0] = sign * abs(q[0, 0, :, 0])
+        with h5py.File(tmp_path / "input.h5", "w") as file:
+            file["q"], file["k"], file["v"] = q, k, v
+            file.attrs["causal"] = 0
+        told = run("run", workload, *ONCE, "--keep", "full", "-i", "input.h5", "-o", "out.h5", "--force", "-s", "leaf=16",
+                   env={"SABLE_ISA": path})  # fmt: skip
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            out = file[f"runs/{workload}/sable/outputs/out"][()].reshape(-1, 8)
+        assert (numpy.isnan(out).all() if sign > 0 else numpy.isfinite(out).all()), sign
