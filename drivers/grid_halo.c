@@ -86,58 +86,58 @@ struct rectangle {
     int64_t row, column, height, width;
 };
 
-/* The cells of the block that its neighbour on `side` sees (`outside` = 0), or the halo cells there (1). */
-static struct rectangle edge(const struct sable_block *block, enum sable_side side, int outside)
+/* The cells of the block that its neighbour on `side` sees, or the halo cells there (`outside`). */
+static struct rectangle edge(const struct sable_block *block, enum sable_side side, int depth, bool outside)
 {
     struct step step = steps[side];
     return (struct rectangle){
-        .row = step.row > 0   ? block->height - 1 + outside
-               : step.row < 0 ? -outside
+        .row = step.row > 0   ? block->height - (outside ? 0 : depth)
+               : step.row < 0 ? -(outside ? depth : 0)
                               : 0,
-        .column = step.column > 0   ? block->width - 1 + outside
-                  : step.column < 0 ? -outside
+        .column = step.column > 0   ? block->width - (outside ? 0 : depth)
+                  : step.column < 0 ? -(outside ? depth : 0)
                                     : 0,
-        .height = step.row ? 1 : block->height,
-        .width = step.column ? 1 : block->width,
+        .height = step.row ? depth : block->height,
+        .width = step.column ? depth : block->width,
     };
 }
 
-static int64_t edge_cells(const struct sable_block *block, enum sable_side side)
+static int64_t edge_cells(const struct sable_block *block, enum sable_side side, int depth)
 {
-    struct rectangle cells = edge(block, side, 0);
+    struct rectangle cells = edge(block, side, depth, false);
     return block->neighbour[side] == MPI_PROC_NULL ? 0 : cells.height * cells.width;
 }
 
-static int64_t halo_cells(const struct sable_block *block, bool corners)
+static int64_t halo_cells(const struct sable_block *block, int depth, bool corners)
 {
     int64_t cells = 0;
     for (int side = 0; side < sides(corners); side++)
-        cells += edge_cells(block, (enum sable_side)side);
+        cells += edge_cells(block, (enum sable_side)side, depth);
     return cells;
 }
 
-void sable_halo_traffic(const struct sable_block *block, struct sable_layout layout, bool corners, size_t cell_size,
-                        double *bytes, double *messages)
+void sable_halo_traffic(const struct sable_block *block, struct sable_layout layout, int depth, bool corners,
+                        size_t cell_size, double *bytes, double *messages)
 {
     *bytes = *messages = 0;
     for (int side = 0; side < sides(corners); side++) {
         if (block->neighbour[side] == MPI_PROC_NULL || block->neighbour[side] == layout.rank)
             continue;
-        *bytes += (double)edge_cells(block, (enum sable_side)side) * (double)cell_size;
+        *bytes += (double)edge_cells(block, (enum sable_side)side, depth) * (double)cell_size;
         *messages += 1;
     }
 }
 
-double sable_halo_memory(const struct sable_block *block, bool corners, size_t cell_size)
+double sable_halo_memory(const struct sable_block *block, int depth, bool corners, size_t cell_size)
 {
-    return 2.0 * (double)halo_cells(block, corners) * (double)cell_size;
+    return 2.0 * (double)halo_cells(block, depth, corners) * (double)cell_size;
 }
 
 /* ---- The exchange ---- */
 
 struct sable_halo {
     struct sable_block block;
-    int rank, sides, fields, requests;
+    int rank, depth, sides, fields, requests;
     size_t size[SABLE_HALO_FIELDS], cell_size; /* cell_size: of all fields together */
     char *out, *in;                            /* edges to be sent and received, side after side */
     char *send[SABLE_SIDES], *receive[SABLE_SIDES];
@@ -147,7 +147,7 @@ struct sable_halo {
 
 static int add_messages(struct sable_halo *halo, MPI_Comm comm, enum sable_side side, struct sable_error *error)
 {
-    int64_t cells = edge_cells(&halo->block, side);
+    int64_t cells = edge_cells(&halo->block, side, halo->depth);
     int peer = halo->block.neighbour[side];
     if (cells == 0 || peer == halo->rank)
         return SABLE_OK;
@@ -170,7 +170,7 @@ static int add_messages(struct sable_halo *halo, MPI_Comm comm, enum sable_side 
 
 static int prepare(struct sable_halo *halo, MPI_Comm comm, bool corners, struct sable_error *error)
 {
-    int64_t cells = halo_cells(&halo->block, corners);
+    int64_t cells = halo_cells(&halo->block, halo->depth, corners);
     halo->out = sable_array(cells, 1, halo->cell_size);
     halo->in = sable_array(cells, 1, halo->cell_size);
     if (!halo->out || !halo->in)
@@ -184,21 +184,22 @@ static int prepare(struct sable_halo *halo, MPI_Comm comm, bool corners, struct 
     for (int side = 0; side < halo->sides; side++) {
         halo->send[side] = halo->out + at;
         halo->receive[side] = halo->in + at;
-        at += (size_t)edge_cells(&halo->block, (enum sable_side)side) * halo->cell_size;
+        at += (size_t)edge_cells(&halo->block, (enum sable_side)side, halo->depth) * halo->cell_size;
         if (add_messages(halo, comm, (enum sable_side)side, error))
             return error->code;
     }
     return SABLE_OK;
 }
 
-int sable_halo_create(MPI_Comm comm, const struct sable_block *block, bool corners, int fields, const size_t sizes[],
-                      struct sable_halo **halo, struct sable_error *error)
+int sable_halo_create(MPI_Comm comm, const struct sable_block *block, int depth, bool corners, int fields,
+                      const size_t sizes[], struct sable_halo **halo, struct sable_error *error)
 {
     *halo = NULL;
     struct sable_halo *made = calloc(1, sizeof *made);
     if (!made)
         return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for a halo exchange");
     made->block = *block;
+    made->depth = depth;
     made->sides = sides(corners);
     made->fields = fields;
     made->cell = MPI_DATATYPE_NULL;
@@ -250,10 +251,10 @@ int sable_halo_start(struct sable_halo *halo, struct sable_context *context, con
                      struct sable_error *error)
 {
     for (int side = 0; side < halo->sides; side++) {
-        size_t bytes = (size_t)edge_cells(&halo->block, (enum sable_side)side) * halo->cell_size;
+        size_t bytes = (size_t)edge_cells(&halo->block, (enum sable_side)side, halo->depth) * halo->cell_size;
         if (bytes == 0)
             continue;
-        copy_edge(halo, fields, edge(&halo->block, (enum sable_side)side, 0), PACK, halo->send[side]);
+        copy_edge(halo, fields, edge(&halo->block, (enum sable_side)side, halo->depth, false), PACK, halo->send[side]);
         if (halo->block.neighbour[side] == halo->rank)
             memcpy(halo->receive[opposite[side]], halo->send[side], bytes);
         else
@@ -268,6 +269,7 @@ int sable_halo_finish(struct sable_halo *halo, const struct sable_field_view fie
         return error->code;
     for (int side = 0; side < halo->sides; side++)
         if (halo->block.neighbour[side] != MPI_PROC_NULL)
-            copy_edge(halo, fields, edge(&halo->block, (enum sable_side)side, 1), UNPACK, halo->receive[side]);
+            copy_edge(halo, fields, edge(&halo->block, (enum sable_side)side, halo->depth, true), UNPACK,
+                      halo->receive[side]);
     return SABLE_OK;
 }

@@ -23,16 +23,36 @@ struct sable_gridworld_model gridworld_model(const struct gridworld_params *p)
                                           .other = p->other + 0.0};
 }
 
-static int64_t array_elements(const struct sable_block *block)
+static int64_t most(int64_t a, int64_t b)
 {
-    return (block->height + 2) * sable_gridworld_pitch(block->width);
+    return a > b ? a : b;
 }
 
-double gridworld_memory(const struct sable_block *block)
+static int64_t least(int64_t a, int64_t b)
 {
-    return (double)(2 * sizeof(double) + 2) * (double)(block->height + 2) *
-               (double)sable_gridworld_pitch(block->width) +
-           sable_halo_memory(block, false, sizeof(double));
+    return a < b ? a : b;
+}
+
+/* The same on every rank: a halo is not deeper than the flattest block beyond it. */
+int gridworld_depth(const struct gridworld_params *params, const struct sable_block *block)
+{
+    int64_t depth = least(params->depth ? params->depth : SABLE_GRIDWORLD_DEPTH, params->check);
+    if (block->rank_rows > 1)
+        depth = least(depth, block->rows / block->rank_rows);
+    if (block->rank_columns > 1)
+        depth = least(depth, block->columns / block->rank_columns);
+    return (int)depth;
+}
+
+static int64_t array_elements(const struct sable_block *block, int depth)
+{
+    return (block->height + 2 * depth) * sable_gridworld_pitch(block->width, depth);
+}
+
+double gridworld_memory(const struct sable_block *block, int depth)
+{
+    return (double)(2 * sizeof(double) + 2) * (double)array_elements(block, depth) +
+           sable_halo_memory(block, depth, depth > 1, sizeof(double));
 }
 
 /* ---- Input ---- */
@@ -68,23 +88,21 @@ static int place_band(const struct gridworld_rank *g, struct sable_input *input,
     return SABLE_OK;
 }
 
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* The rank's block and its halo, as far as they lie in the grid. */
+static struct sable_gridworld_range seen_of(const struct gridworld_rank *g)
+{
+    const struct sable_block *part = &g->part;
+    const int depth = g->depth;
+    return (struct sable_gridworld_range){
+        most(part->row - depth, 0), least(part->row + part->height + depth, part->rows), most(part->column - depth, 0),
+        least(part->column + part->width + depth, part->columns)};
+}
+
 static int read_kinds(const struct gridworld_rank *g, struct sable_input *input, uint8_t *kinds,
                       struct sable_error *error)
 {
-    const struct sable_block *part = &g->part;
-    int64_t row = most(part->row - 1, 0), row_end = least(part->row + part->height + 1, part->rows);
-    int64_t column = most(part->column - 1, 0), column_end = least(part->column + part->width + 1, part->columns);
+    const struct sable_gridworld_range seen = seen_of(g);
+    const int64_t row = seen.row, row_end = seen.row_end, column = seen.column, column_end = seen.column_end;
     int64_t band_rows = most(1, BAND_BYTES / (column_end - column));
     uint8_t *band = sable_array(band_rows, column_end - column, 1);
     if (!band)
@@ -101,9 +119,10 @@ static int read_kinds(const struct gridworld_rank *g, struct sable_input *input,
 static void draw_kinds(const struct gridworld_rank *g, uint64_t seed, uint8_t *kinds)
 {
     const struct sable_block *part = &g->part;
+    const struct sable_gridworld_range seen = seen_of(g);
 #pragma omp parallel for schedule(static)
-    for (int64_t r = most(part->row - 1, 0); r < least(part->row + part->height + 1, part->rows); r++)
-        for (int64_t c = most(part->column - 1, 0); c < least(part->column + part->width + 1, part->columns); c++)
+    for (int64_t r = seen.row; r < seen.row_end; r++)
+        for (int64_t c = seen.column; c < seen.column_end; c++)
             kinds[(r - part->row) * g->block.pitch + c - part->column] =
                 (uint8_t)sable_gridworld_draw(seed, &g->params.share, (uint64_t)(r * part->columns + c));
 }
@@ -112,14 +131,14 @@ static void draw_kinds(const struct gridworld_rank *g, uint64_t seed, uint8_t *k
 
 static void *array_at_origin(const struct gridworld_rank *g, size_t size)
 {
-    char *memory = sable_array(array_elements(&g->part), 1, size);
-    return memory ? memory + (size_t)sable_gridworld_origin(g->block.pitch) * size : NULL;
+    char *memory = sable_array(array_elements(&g->part, g->depth), 1, size);
+    return memory ? memory + (size_t)sable_gridworld_origin(g->block.pitch, g->depth) * size : NULL;
 }
 
 static void free_at_origin(const struct gridworld_rank *g, void *cell, size_t size)
 {
     if (cell)
-        sable_array_free((char *)cell - (size_t)sable_gridworld_origin(g->block.pitch) * size);
+        sable_array_free((char *)cell - (size_t)sable_gridworld_origin(g->block.pitch, g->depth) * size);
 }
 
 void gridworld_free(struct gridworld_rank *g)
@@ -135,17 +154,18 @@ void gridworld_free(struct gridworld_rank *g)
 /* Obstacles beyond the border and until something better is known; by the threads that will own the rows. */
 static void fill_obstacles(const struct gridworld_rank *g, uint8_t *kinds)
 {
-    const int64_t pitch = g->block.pitch, height = g->block.height, origin = sable_gridworld_origin(pitch);
-    memset(kinds - origin, SABLE_CELL_OBSTACLE, (size_t)pitch);
-    memset(kinds - origin + (height + 1) * pitch, SABLE_CELL_OBSTACLE, (size_t)pitch);
+    const int64_t pitch = g->block.pitch, height = g->block.height, halo = g->depth * pitch;
+    uint8_t *first = kinds - sable_gridworld_origin(pitch, g->depth);
+    memset(first, SABLE_CELL_OBSTACLE, (size_t)halo);
+    memset(first + halo + height * pitch, SABLE_CELL_OBSTACLE, (size_t)halo);
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < height; r++)
-        memset(kinds - origin + (r + 1) * pitch, SABLE_CELL_OBSTACLE, (size_t)pitch);
+        memset(first + halo + r * pitch, SABLE_CELL_OBSTACLE, (size_t)pitch);
 }
 
 static int make_cells(struct gridworld_rank *g, struct sable_context *context, struct sable_error *error)
 {
-    uint8_t *kinds = (uint8_t *)g->policy; /* not needed before the end of a run */
+    uint8_t *kinds = g->cells;
     fill_obstacles(g, kinds);
     if (g->part.height == 0)
         ;
@@ -153,7 +173,6 @@ static int make_cells(struct gridworld_rank *g, struct sable_context *context, s
         draw_kinds(g, context->seed, kinds);
     else if (read_kinds(g, context->input, kinds, error))
         return error->code;
-    sable_gridworld_encode(kinds, g->block.height, g->block.width, g->block.pitch, g->cells);
     int64_t states = 0, ends = 0;
 #pragma omp parallel for schedule(static) reduction(+ : states, ends)
     for (int64_t r = 0; r < g->block.height; r++)
@@ -163,7 +182,7 @@ static int make_cells(struct gridworld_rank *g, struct sable_context *context, s
             ends += kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE;
         }
     g->states = states;
-    g->ends = ends > 0;
+    g->block.ends = ends > 0;
     return SABLE_OK;
 }
 
@@ -176,7 +195,8 @@ static int make_part(struct gridworld_rank *g, struct sable_context *context, st
     sable_block_of(shape[0], shape[1], false, context->layout, &g->part);
     g->block.height = g->part.height;
     g->block.width = g->part.width;
-    g->block.pitch = sable_gridworld_pitch(g->part.width);
+    g->depth = gridworld_depth(&g->params, &g->part);
+    g->block.pitch = sable_gridworld_pitch(g->part.width, g->depth);
     g->cells = array_at_origin(g, 1);
     g->policy = array_at_origin(g, 1);
     g->value[0] = array_at_origin(g, sizeof(double));
@@ -194,14 +214,14 @@ int gridworld_make(const struct gridworld_params *params, struct sable_context *
     *g = (struct gridworld_rank){.params = *params, .model = gridworld_model(params), .reference = reference};
     if (!make_part(g, context, error)) {
         const size_t size = sizeof(double);
-        sable_halo_create(context->comm, &g->part, false, 1, &size, &g->halo, error);
+        sable_halo_create(context->comm, &g->part, g->depth, g->depth > 1, 1, &size, &g->halo, error);
     }
     if (sable_agree(context->comm, error))
         return error->code;
-    int ends = g->ends, any;
+    int ends = g->block.ends, any;
     if (sable_check_mpi(MPI_Allreduce(&ends, &any, 1, MPI_INT, MPI_LOR, context->comm), "MPI_Allreduce", error))
         return error->code;
-    g->ends = any;
+    g->block.ends = any;
     double working_set = 2.0 * sizeof(double) * (double)g->block.height * (double)g->block.width;
     g->stream = params->stores == STORES_STREAMING || (params->stores == STORES_AUTO && working_set > stream_from);
     return SABLE_OK;

@@ -1,5 +1,6 @@
 /* One rank's part of a gridworld, and its solution together with the other ranks: Jacobi value iteration on
- * two-dimensional blocks with halo exchange. The workload itself is in value_iteration_gridworld.c. */
+ * two-dimensional blocks, several sweeps between two exchanges of a deep halo. The workload itself is in
+ * value_iteration_gridworld.c. */
 #ifndef GRIDWORLD_RANK_H
 #define GRIDWORLD_RANK_H
 
@@ -11,7 +12,7 @@ enum gridworld_phase { PHASE_COMPUTE, PHASE_HALO, PHASE_REDUCE };
 enum gridworld_fault { FAULT_STALE_HALO = 1, FAULT_SKIP_BLOCK, FAULT_WRONG_GAMMA, FAULT_FLIP_BIT, FAULT_NAN };
 
 struct gridworld_params {
-    int64_t n, columns, max_sweeps;
+    int64_t n, columns, check, depth, max_sweeps;
     double slip, gamma, tol;
     int stop;   /* enum sable_gridworld_stop */
     int start;  /* enum gridworld_start: V before the first sweep */
@@ -31,7 +32,7 @@ struct gridworld_rank {
     struct sable_block part;
     struct sable_gridworld_block block;
     int64_t states;   /* of this rank: cells but for obstacles */
-    bool ends;        /* are there goals or holes anywhere? */
+    int depth;        /* of the halo: most sweeps in one pass */
     uint8_t *cells;   /* arrays with halo; the pointers are to cell (0, 0) */
     double *value[2]; /* U (reference: V) before and after a sweep, in turns */
     int8_t *policy;
@@ -39,16 +40,21 @@ struct gridworld_rank {
     /* The result of the last run. */
     const double *v;       /* one of `value` */
     int64_t sweeps;        /* backups of every state, the policy's included */
+    int64_t passes;        /* over the block, the policy's not included */
+    int64_t looks;         /* sweeps whose change was looked for */
     double bound;          /* ‖v − V*‖∞ ≤ bound */
-    double *change;        /* [changes × 2] least and most of each sweep whose changes were looked at; on rank 0 */
+    double *change;        /* [changes × 2] least and most of each sweep whose change was heard of; on rank 0 */
     int64_t changes, room; /* of `change` */
 };
 
 /* The model of these parameters, with `gamma` and `slip` of the input file, if it has them. */
 struct sable_gridworld_model gridworld_model(const struct gridworld_params *params);
 
+/* Sweeps in one pass over a block, and so the depth of its halo. */
+int gridworld_depth(const struct gridworld_params *params, const struct sable_block *block);
+
 /* Bytes of a rank that holds `block`. */
-double gridworld_memory(const struct sable_block *block);
+double gridworld_memory(const struct sable_block *block, int depth);
 
 /* Collective. Cells drawn or read from context->input, arrays allocated. `rank` is freed by gridworld_free() in any
  * case. */

@@ -1,6 +1,7 @@
-/* Jacobi value iteration over the ranks. Each sweep sends the edges of the block, sweeps the inner cells while they
- * travel, then the frame. The stopping rule looks at the changes of the sweep before, whose reduction travelled
- * meanwhile: no rank ever waits for the slowest at once, and every layout makes the same number of sweeps. */
+/* Jacobi value iteration over the ranks. A pass exchanges a halo as deep as it has sweeps and makes them all; a pass of
+ * one sweep sends the edges of the block, sweeps the inner cells while they travel, then the frame. After every
+ * `check`-th sweep the ranks reduce the change; the stopping rule hears of it after `check` more, so no rank ever waits
+ * for the slowest at once, and every layout makes the same number of sweeps. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +25,14 @@ void gridworld_start(struct gridworld_rank *g)
 {
     double start = start_value(g);
     if (!g->reference) {
-        sable_gridworld_start(&g->model, &g->block, start, g->value[0]);
-        sable_gridworld_start(&g->model, &g->block, start, g->value[1]);
+        sable_gridworld_start(&g->model, &g->block, g->depth, start, g->value[0]);
+        sable_gridworld_start(&g->model, &g->block, g->depth, start, g->value[1]);
         return;
     }
-    for (int64_t r = -1; r <= g->block.height; r++)
-        for (int64_t c = -1; c <= g->block.width; c++) {
+    for (int64_t r = -g->depth; r < g->block.height + g->depth; r++)
+        for (int64_t c = -g->depth; c < g->block.width + g->depth; c++) {
             int64_t s = r * g->block.pitch + c;
-            g->value[0][s] = g->value[1][s] = g->block.cells[s] & SABLE_IS_FIXED ? 0 : start;
+            g->value[0][s] = g->value[1][s] = sable_gridworld_decides(g->block.cells[s]) ? start : 0;
         }
 }
 
@@ -187,6 +188,45 @@ static void spoil_result(struct gridworld_rank *g, const struct sable_context *c
     memcpy(largest, &bits, sizeof bits);
 }
 
+/* ---- Several sweeps ---- */
+
+/* `count` sweeps in one pass, from u[0] to u[count mod 2]. */
+static int pass(struct gridworld_rank *g, struct sable_context *context, int count, double *const u[2],
+                struct sable_gridworld_change *change, struct sable_error *error)
+{
+    const int *neighbour = g->part.neighbour;
+    const struct sable_gridworld_sides sides = {
+        neighbour[SABLE_NORTH] != MPI_PROC_NULL, neighbour[SABLE_EAST] != MPI_PROC_NULL,
+        neighbour[SABLE_SOUTH] != MPI_PROC_NULL, neighbour[SABLE_WEST] != MPI_PROC_NULL};
+    sable_phase(context, PHASE_HALO);
+    if (!halo_lost(g, context) && exchange(g, context, u[0], error))
+        return error->code;
+    sable_phase(context, PHASE_COMPUTE);
+    *change = sable_gridworld_sweeps(&g->model, &g->block, sides, count, u);
+    return SABLE_OK;
+}
+
+/* `count` sweeps; *now is the index of the newest values, *change that of the last sweep. */
+static int sweep_times(struct gridworld_rank *g, struct sable_context *context, int64_t count, int *now,
+                       struct sable_gridworld_change *change, struct sable_error *error)
+{
+    bool single = g->reference || g->depth == 1 || context->fault == FAULT_SKIP_BLOCK ||
+                  (context->fault == FAULT_STALE_HALO && context->layout.ranks == 1);
+    while (count > 0) {
+        double *const u[2] = {g->value[*now], g->value[1 - *now]};
+        int sweeps = single ? 1 : (int)at_most(g->depth, count);
+        if (single ? sweep_with_fault(g, context, u[0], u[1], change, error)
+                   : pass(g, context, sweeps, u, change, error))
+            return error->code;
+        *now = (*now + sweeps) % 2;
+        g->sweeps += sweeps;
+        g->passes++;
+        count -= sweeps;
+    }
+    g->looks++;
+    return SABLE_OK;
+}
+
 /* ---- The iteration ---- */
 
 /* The reduction of one sweep's changes over the ranks: {−least, most}, so that both are maxima. */
@@ -246,7 +286,8 @@ static int64_t most_sweeps(const struct gridworld_rank *g)
     return enough + 100 < (double)g->params.max_sweeps ? (int64_t)enough + 100 : g->params.max_sweeps;
 }
 
-/* Sweeps until the bound of the sweep before is small enough; *now is the index of the newest values. */
+/* Sweeps until the bound is small enough that a change of `check` sweeps ago gives; *now is the index of the newest
+ * values. */
 static int iterate(struct gridworld_rank *g, struct sable_context *context, int *now,
                    struct sable_gridworld_bound *bound, struct sable_error *error)
 {
@@ -257,18 +298,17 @@ static int iterate(struct gridworld_rank *g, struct sable_context *context, int 
     *now = 0;
     do {
         struct sable_gridworld_change before;
-        if (sweep_with_fault(g, context, g->value[*now], g->value[1 - *now], &change, error))
+        int64_t count = at_least(1, at_most(g->params.check, most - g->sweeps));
+        if (sweep_times(g, context, count, now, &change, error))
             return error->code;
-        *now = 1 - *now;
-        g->sweeps++;
         sable_phase(context, PHASE_REDUCE);
         bound->bound = INFINITY;
-        if (g->sweeps > 1) {
+        if (g->looks > 1) {
             if (reduce_finish(&reduction, &before, error) || remember(g, context, before, error))
                 return error->code;
-            *bound = sable_gridworld_certify(&g->model, stop, before, g->ends);
+            *bound = sable_gridworld_certify(&g->model, stop, before, count);
         }
-        bool done = bound->bound <= g->params.tol || (g->sweeps >= most && g->sweeps > 1);
+        bool done = bound->bound <= g->params.tol || (g->sweeps >= most && g->looks > 1);
         if (done)
             return SABLE_OK;
         if (reduce_start(&reduction, change, context, error))
@@ -304,7 +344,7 @@ int gridworld_solve(struct gridworld_rank *g, struct sable_context *context, str
     const double gamma = g->model.gamma;
     if (context->fault == FAULT_WRONG_GAMMA)
         g->model.gamma = gamma < 0.5 ? gamma + 0.1 : gamma - 0.1;
-    g->sweeps = g->changes = 0;
+    g->sweeps = g->passes = g->looks = g->changes = 0;
     g->v = g->value[0];
     solve(g, context, error);
     g->model.gamma = gamma;

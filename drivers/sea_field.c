@@ -39,7 +39,7 @@ double sable_sea_field_memory(const struct sable_block *block)
     return 2.0 * (double)store_size(block) * sizeof(double) + (double)block->height * (double)block->width +
            (double)block->height * sizeof(struct sable_sea_row) +
            (double)(tiles.rows + 2) * (double)tiles.pitch * (2 * sizeof(bool) + 2 * sizeof(int64_t)) +
-           sable_halo_memory(block, true, sizeof(double));
+           sable_halo_memory(block, 1, true, sizeof(double));
 }
 
 int sable_sea_field_create(MPI_Comm comm, const struct sable_block *block, struct sable_sea_field *field,
@@ -63,7 +63,7 @@ int sable_sea_field_create(MPI_Comm comm, const struct sable_block *block, struc
                           (long long)block->height, (long long)block->width);
     field->now = field->store[0] + field->pitch + LANES;
     field->next = field->store[1] + field->pitch + LANES;
-    return sable_halo_create(comm, block, true, 1, (size_t[]){sizeof(double)}, &field->halo, error);
+    return sable_halo_create(comm, block, 1, true, 1, (size_t[]){sizeof(double)}, &field->halo, error);
 }
 
 void sable_sea_field_free(struct sable_sea_field *field)

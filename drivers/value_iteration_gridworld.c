@@ -1,15 +1,22 @@
 /* value_iteration/gridworld: discounted value iteration on a gridworld of n × n cells, matrix-free, to a guaranteed
- * bound. It measures memory bandwidth through a nine-flop-a-neighbour stencil of max and plus, and, in strong scaling,
- * the latency of a halo exchange and a reduction a sweep. Mathematics, work model, parallel scheme:
- * docs/value_iteration.md. */
+ * bound. It measures memory arithmetic on a stencil of max and plus, several sweeps in one pass
+ * through memory, and, in strong scaling, the latency of a halo exchange a pass and a reduction every few sweeps.
+ * Mathematics, work model, parallel scheme: docs/value_iteration.md. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "gridworld_rank.h"
 
-/* With selections (of the reward and the four arrivals) and the two extremes of the change, an update is 26 operations
- * on a lane, of the policy 31: kernels/value_iteration/gridworld_avx512.h, gridworld_sweep.isa.c. */
-enum { FLOPS_OF_UPDATE = 17, FLOPS_OF_POLICY = 17, OPERATIONS_OF_UPDATE = 26, OPERATIONS_OF_POLICY = 31, SAMPLES = 64 };
+/* With selections (of the reward and the four arrivals) an update is 19 operations on a lane, and the two extremes of
+ * the change make it 22; the policy's is 31: kernels/value_iteration/gridworld_avx512.h, gridworld_sweep.isa.c. */
+enum {
+    FLOPS_OF_UPDATE = 17,
+    FLOPS_OF_POLICY = 17,
+    OPERATIONS_OF_UPDATE = 19,
+    OPERATIONS_OF_CHANGE = 3,
+    OPERATIONS_OF_POLICY = 31,
+    SAMPLES = 64
+};
 
 #define PARAM(field) offsetof(struct gridworld_params, field)
 static const char *const stops[] = {"span", "residual", NULL};
@@ -24,6 +31,10 @@ static const struct sable_param parameters[] = {
     {"stop", SABLE_CHOICE, PARAM(stop), "", 0, 0, 0, 0, stops, "span", "which bound: MacQueen-Porteus, or residual"},
     {"start", SABLE_CHOICE, PARAM(start), "", 0, 0, 0, 0, starts, "zero",
      "V before the first sweep: 0, or the least or largest value that the rewards allow"},
+    {"check", SABLE_INT, PARAM(check), "sweeps", 1, 1e6, 0, 0, NULL, "8",
+     "look at the bound after each so many; the last ones run while the ranks tell each other"},
+    {"depth", SABLE_INT, PARAM(depth), "sweeps", 0, SABLE_GRIDWORLD_DEPTH, 0, 0, NULL, "0",
+     "in one pass over a block, at most `check` (0: 8); with 1 the inner cells are swept while the halo travels"},
     {"max_sweeps", SABLE_INT, PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "10000000", "give up (FAIL) after so many"},
     {"stores", SABLE_CHOICE, PARAM(stores), "", 0, 0, 0, 0, stores, "auto", "past the caches, or through them"},
     {"obstacles", SABLE_REAL, PARAM(share.obstacles), "", 0, 1, 0, 0, NULL, "0.1",
@@ -68,7 +79,7 @@ static const struct sable_field outputs[] = {
     {"v", "[rows, columns]", "values, 0 on obstacles, goals and holes (--keep full)"},
     {"policy", "[rows, columns] int8", "0 stay, 1 north, 2 east, 3 south, 4 west, -1 none (--keep full)"},
     {"v_sampled", "[at most 64, at most 64]", "values of every k-th row and column"},
-    {"change", "[sweeps - 2, 2]", "least and most change of r + gamma V in each sweep"},
+    {"change", "[looks, 2]", "least and most change of r + gamma V in every `check`-th sweep"},
     {"sweeps", "[1]", "backups of every state"},
     {"bound", "[1]", "guaranteed bound of max |V - V*|"},
     {0},
@@ -103,20 +114,23 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const struct gridworld_rank *g = state;
     struct sable_block part;
     sable_block_of(g ? g->part.rows : p->n, g ? g->part.columns : columns_of(p), false, layout, &part);
+    const int depth = gridworld_depth(p, &part);
     const double cells = (double)part.height * (double)part.width;
-    const double sweeps = g ? (double)g->sweeps - 1 : 0, policies = g ? 1 : 0;
+    const double sweeps = g ? (double)g->sweeps - 1 : 0, policies = g ? 1 : 0, looks = g ? (double)g->looks : 0;
+    const double passes = g ? (double)g->passes : 0, reductions = fmax(looks - 1, 0);
     double bytes_halo, messages_halo;
-    sable_halo_traffic(&part, layout, false, sizeof(double), &bytes_halo, &messages_halo);
+    sable_halo_traffic(&part, layout, depth, depth > 1, sizeof(double), &bytes_halo, &messages_halo);
     *work = (struct sable_work){
         .items = (g ? (double)g->states : cells * (1 - p->share.obstacles)) * (sweeps + policies),
         .flops_fp64 = cells * (FLOPS_OF_UPDATE * sweeps + FLOPS_OF_POLICY * policies),
-        .operations_fp64 = cells * (OPERATIONS_OF_UPDATE * sweeps + OPERATIONS_OF_POLICY * policies),
-        .bytes = cells * (17 * sweeps + 18 * policies), /* U, a byte a cell, U′; at last the policy, too */
+        .operations_fp64 =
+            cells * (OPERATIONS_OF_UPDATE * sweeps + OPERATIONS_OF_CHANGE * looks + OPERATIONS_OF_POLICY * policies),
+        .bytes = cells * (17 * passes + 18 * policies), /* U, a byte a cell, U′; at last the policy, too */
         .pattern = SABLE_COPY,
         .working_set = 17 * cells,
-        .bytes_network = bytes_halo * (sweeps + policies) + 2 * sizeof(double) * fmax(sweeps - 1, 0),
-        .messages = messages_halo * (sweeps + policies) + fmax(sweeps - 1, 0),
-        .memory = gridworld_memory(&part),
+        .bytes_network = bytes_halo * (passes + policies) + 2 * sizeof(double) * reductions,
+        .messages = messages_halo * (passes + policies) + reductions,
+        .memory = gridworld_memory(&part, depth),
     };
 }
 
@@ -257,11 +271,11 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
     const struct gridworld_rank *g = state;
     const struct sable_array change = {.name = "change",
                                        .no_digest = true,
-                                       .help = "least and most change of r + gamma V in each sweep but the last",
+                                       .help = "least and most change of r + gamma V in each sweep that was looked at",
                                        .type = SABLE_F64,
                                        .dims = 2,
-                                       .global = {g->sweeps - 2, 2}, /* without the last sweep and the policy's */
-                                       .labels = {"sweep", "least, most"},
+                                       .global = {g->changes, 2},
+                                       .labels = {"look", "least, most"},
                                        .data = g->change};
     const struct sable_array sweeps = {.name = "sweeps",
                                        .no_digest = true,

@@ -261,7 +261,7 @@ static void sea_work(const void *params, struct sable_layout layout, const void 
         block = s->field.block;
     else
         sable_block_of(rows, columns, true, layout, &block);
-    sable_halo_traffic(&block, layout, true, sizeof(double), &halo_bytes, &halo_messages);
+    sable_halo_traffic(&block, layout, 1, true, sizeof(double), &halo_bytes, &halo_messages);
     double cells = (double)block.height * (double)block.width, updates = s ? s->field.updates : 0;
     double exchanges = s ? (double)(s->sweeps[SEA_FREE] + s->sweeps[SEA_DRIFTING] + 1) : 0;
     *work = (struct sable_work){

@@ -5,9 +5,9 @@
 #include "stand_in.h"
 
 STAND_IN(sable_gridworld_draw);
-STAND_IN(sable_gridworld_encode);
 STAND_IN(sable_gridworld_start);
 STAND_IN(sable_gridworld_sweep);
+STAND_IN(sable_gridworld_sweeps);
 STAND_IN(sable_gridworld_policy);
 
 enum sable_gridworld_kind __wrap_sable_gridworld_draw(uint64_t seed, const struct sable_gridworld_densities *densities,
@@ -17,15 +17,10 @@ enum sable_gridworld_kind __wrap_sable_gridworld_draw(uint64_t seed, const struc
     return SABLE_CELL_FREE;
 }
 
-void __wrap_sable_gridworld_encode(const uint8_t *kinds, int64_t height, int64_t width, int64_t pitch, uint8_t *cells)
-{
-    (void)kinds, (void)height, (void)width, (void)pitch, (void)cells;
-}
-
 void __wrap_sable_gridworld_start(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
-                                  double value, double *u)
+                                  int depth, double value, double *u)
 {
-    (void)model, (void)block, (void)value, (void)u;
+    (void)model, (void)block, (void)depth, (void)value, (void)u;
 }
 
 struct sable_gridworld_change __wrap_sable_gridworld_sweep(const struct sable_gridworld_model *model,
@@ -35,6 +30,19 @@ struct sable_gridworld_change __wrap_sable_gridworld_sweep(const struct sable_gr
 {
     (void)model, (void)block, (void)u, (void)stream, (void)next;
     simulate_units((double)(range.row_end - range.row) * (double)(range.column_end - range.column));
+    return (struct sable_gridworld_change){-1e30, 1e30};
+}
+
+/* With the cells of the halo that a rank sweeps again. */
+struct sable_gridworld_change __wrap_sable_gridworld_sweeps(const struct sable_gridworld_model *model,
+                                                            const struct sable_gridworld_block *block,
+                                                            struct sable_gridworld_sides sides, int count,
+                                                            double *const u[2])
+{
+    (void)model, (void)u;
+    for (int more = count - 1; more >= 0; more--)
+        simulate_units((double)(block->height + more * (sides.north + sides.south)) *
+                       (double)(block->width + more * (sides.east + sides.west)));
     return (struct sable_gridworld_change){-1e30, 1e30};
 }
 

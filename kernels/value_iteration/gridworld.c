@@ -9,14 +9,14 @@
 
 enum { PURPOSE_CELLS = 0x6772 }; /* "gr": the stream of sable_random() that draws cells */
 
-int64_t sable_gridworld_pitch(int64_t width)
+int64_t sable_gridworld_pitch(int64_t width, int depth)
 {
-    return sable_gridworld_origin(0) + (width + 1 + 7) / 8 * 8;
+    return 8 + (width + depth + 7) / 8 * 8;
 }
 
-int64_t sable_gridworld_origin(int64_t pitch)
+int64_t sable_gridworld_origin(int64_t pitch, int depth)
 {
-    return pitch + 8;
+    return depth * pitch + 8;
 }
 
 /* ---- Cells ---- */
@@ -36,58 +36,17 @@ enum sable_gridworld_kind sable_gridworld_draw(uint64_t seed, const struct sable
     return SABLE_CELL_FREE;
 }
 
-static const uint8_t byte_of[SABLE_CELL_KINDS] = {
-    [SABLE_CELL_FREE] = 0,
-    [SABLE_CELL_FORBIDDEN] = SABLE_IS_FORBIDDEN,
-    [SABLE_CELL_TARGET] = SABLE_IS_TARGET,
-    [SABLE_CELL_OBSTACLE] = SABLE_IS_FIXED,
-    [SABLE_CELL_HOLE] = SABLE_IS_FIXED | SABLE_IS_FORBIDDEN,
-    [SABLE_CELL_GOAL] = SABLE_IS_FIXED | SABLE_IS_TARGET,
-};
-
-enum sable_gridworld_kind sable_gridworld_kind(uint8_t cell)
-{
-    bool fixed = cell & SABLE_IS_FIXED;
-    if (cell & SABLE_IS_FORBIDDEN)
-        return fixed ? SABLE_CELL_HOLE : SABLE_CELL_FORBIDDEN;
-    if (cell & SABLE_IS_TARGET)
-        return fixed ? SABLE_CELL_GOAL : SABLE_CELL_TARGET;
-    return fixed ? SABLE_CELL_OBSTACLE : SABLE_CELL_FREE;
-}
-
 /* Where a move (or a slip) in a direction leads; north is up. */
 static const struct direction {
     int row, column;
-    uint8_t blocked;
 } direction[SABLE_ACTIONS] = {
-    [SABLE_ACTION_STAY] = {0, 0, 0},
-    [SABLE_ACTION_NORTH] = {-1, 0, SABLE_BLOCKED_NORTH},
-    [SABLE_ACTION_EAST] = {0, 1, SABLE_BLOCKED_EAST},
-    [SABLE_ACTION_SOUTH] = {1, 0, SABLE_BLOCKED_SOUTH},
-    [SABLE_ACTION_WEST] = {0, -1, SABLE_BLOCKED_WEST},
+    [SABLE_ACTION_STAY] = {0, 0},  [SABLE_ACTION_NORTH] = {-1, 0}, [SABLE_ACTION_EAST] = {0, 1},
+    [SABLE_ACTION_SOUTH] = {1, 0}, [SABLE_ACTION_WEST] = {0, -1},
 };
 
 static int64_t towards(int action, int64_t pitch)
 {
     return direction[action].row * pitch + direction[action].column;
-}
-
-void sable_gridworld_encode(const uint8_t *kinds, int64_t height, int64_t width, int64_t pitch, uint8_t *cells)
-{
-#pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < height; r++)
-        for (int64_t c = -1; c <= width; c++) {
-            const uint8_t *kind = &kinds[r * pitch + c];
-            uint8_t cell = byte_of[*kind];
-            for (int a = SABLE_ACTION_NORTH; c >= 0 && c < width && a <= SABLE_ACTION_WEST; a++)
-                if (kind[towards(a, pitch)] == SABLE_CELL_OBSTACLE)
-                    cell |= direction[a].blocked;
-            cells[r * pitch + c] = cell;
-        }
-    for (int64_t c = -1; c <= width; c++) {
-        cells[-pitch + c] = byte_of[kinds[-pitch + c]];
-        cells[height * pitch + c] = byte_of[kinds[height * pitch + c]];
-    }
 }
 
 double sable_gridworld_reward(const struct sable_gridworld_model *model, enum sable_gridworld_kind kind)
@@ -112,11 +71,11 @@ static double arrival(const struct sable_gridworld_model *model, const uint8_t *
                       int action)
 {
     int64_t to = towards(action, pitch);
-    if (sable_gridworld_kind(cell[to]) != SABLE_CELL_OBSTACLE)
-        return sable_gridworld_reward(model, sable_gridworld_kind(cell[to])) + model->gamma * v[to];
+    if (cell[to] != SABLE_CELL_OBSTACLE)
+        return fma(model->gamma, v[to], sable_gridworld_reward(model, cell[to]));
     /* r_boundary + γ V(s), rounded as the fast sweep does, which has r(s) + γ V(s) at hand. */
-    double reward = sable_gridworld_reward(model, sable_gridworld_kind(*cell));
-    return reward + model->gamma * v[0] + (model->boundary - reward);
+    double reward = sable_gridworld_reward(model, *cell);
+    return fma(model->gamma, v[0], reward) + (model->boundary - reward);
 }
 
 /* max_a q(s,a), and the first action that attains it. */
@@ -130,9 +89,9 @@ static double best_action(const struct sable_gridworld_model *model, const uint8
     for (int a = 0; a < SABLE_ACTIONS; a++) {
         double q = x[a];
         if (a == SABLE_ACTION_NORTH || a == SABLE_ACTION_SOUTH)
-            q = intended * x[a] + sideways * (x[SABLE_ACTION_EAST] + x[SABLE_ACTION_WEST]);
+            q = fma(intended, x[a], sideways * (x[SABLE_ACTION_EAST] + x[SABLE_ACTION_WEST]));
         else if (a != SABLE_ACTION_STAY)
-            q = intended * x[a] + sideways * (x[SABLE_ACTION_NORTH] + x[SABLE_ACTION_SOUTH]);
+            q = fma(intended, x[a], sideways * (x[SABLE_ACTION_NORTH] + x[SABLE_ACTION_SOUTH]));
         if (q > most) {
             most = q;
             *best = a;
@@ -151,11 +110,12 @@ struct sable_gridworld_change sable_gridworld_reference_sweep(const struct sable
             int64_t s = r * block->pitch + c;
             int action;
             next[s] = 0;
-            if (block->cells[s] & SABLE_IS_FIXED)
+            if (block->cells[s] == SABLE_CELL_OBSTACLE)
                 continue;
-            next[s] = best_action(model, &block->cells[s], &v[s], block->pitch, &action);
-            double reward = sable_gridworld_reward(model, sable_gridworld_kind(block->cells[s]));
-            double difference = (reward + model->gamma * next[s]) - (reward + model->gamma * v[s]);
+            if (sable_gridworld_decides(block->cells[s]))
+                next[s] = best_action(model, &block->cells[s], &v[s], block->pitch, &action);
+            double reward = sable_gridworld_reward(model, block->cells[s]);
+            double difference = fma(model->gamma, next[s], reward) - fma(model->gamma, v[s], reward);
             change.least = difference < change.least ? difference : change.least;
             change.most = difference > change.most ? difference : change.most;
         }
@@ -171,7 +131,7 @@ void sable_gridworld_reference_policy(const struct sable_gridworld_model *model,
             int64_t s = r * block->pitch + c;
             int action = SABLE_NO_ACTION;
             next[s] = 0;
-            if (!(block->cells[s] & SABLE_IS_FIXED))
+            if (sable_gridworld_decides(block->cells[s]))
                 next[s] = best_action(model, &block->cells[s], &v[s], block->pitch, &action) + shift;
             policy[s] = (int8_t)action;
         }

@@ -21,34 +21,33 @@ static double backup_rounding(const struct sable_gridworld_model *model)
     return 12 * unit_roundoff * magnitude(model);
 }
 
-/* V* − T(u_K) lies between (γ² least − e)/(1 − γ) and (γ² most + e)/(1 − γ), e = (1 + 2γ) × the rounding of a backup,
- * give or take the rounding of T and of adding the shift. */
+/* V* − T(u) lies between (γ^(1 + later) least − e)/(1 − γ) and (γ^(1 + later) most + e)/(1 − γ), e = (1 + 2γ) × the
+ * rounding of a backup, give or take the rounding of T and of adding the shift. */
 struct sable_gridworld_bound sable_gridworld_certify(const struct sable_gridworld_model *model,
                                                      enum sable_gridworld_stop stop,
-                                                     struct sable_gridworld_change change, bool ends)
+                                                     struct sable_gridworld_change change, int64_t later)
 {
     double least = change.least, most = change.most;
     if (least > most) /* nothing is ever decided */
         least = most = 0;
-    if (ends) { /* an absorbing state is a state whose value does not change */
-        least = fmin(least, 0);
-        most = fmax(most, 0);
-    }
-    const double gamma = model->gamma, scale = gamma * gamma / (1 - gamma);
+    const double gamma = model->gamma;
+    double scale = gamma / (1 - gamma);
+    for (int64_t i = 0; i < later; i++)
+        scale *= gamma;
     struct sable_gridworld_bound result;
     if (stop == SABLE_STOP_SPAN)
         result = (struct sable_gridworld_bound){scale * (least + most) / 2 + 0.0, scale * (most - least) / 2};
     else
         result = (struct sable_gridworld_bound){0, scale * fmax(fabs(least), fabs(most))};
-    double rounding = backup_rounding(model);
-    result.bound = result.bound * (1 + 16 * unit_roundoff) + (1 + 2 * gamma) / (1 - gamma) * rounding + rounding +
-                   16 * unit_roundoff * fabs(result.shift);
+    const double few = (16 + (double)later) * unit_roundoff, rounding = backup_rounding(model);
+    result.bound =
+        result.bound * (1 + few) + (1 + 2 * gamma) / (1 - gamma) * rounding + rounding + few * fabs(result.shift);
     return result;
 }
 
 double sable_gridworld_floor(const struct sable_gridworld_model *model)
 {
-    return sable_gridworld_certify(model, SABLE_STOP_RESIDUAL, (struct sable_gridworld_change){0, 0}, true).bound;
+    return sable_gridworld_certify(model, SABLE_STOP_RESIDUAL, (struct sable_gridworld_change){0, 0}, 1).bound;
 }
 
 /* ---- Examination ---- */
@@ -66,7 +65,7 @@ static struct outcome try_step(const struct sable_gridworld_model *model, const 
                                int64_t pitch, int action)
 {
     int64_t to = step[action].row * pitch + step[action].column;
-    enum sable_gridworld_kind kind = sable_gridworld_kind(cell[to]);
+    enum sable_gridworld_kind kind = cell[to];
     if (kind == SABLE_CELL_OBSTACLE)
         return (struct outcome){model->boundary, v[0], 1};
     if (kind == SABLE_CELL_GOAL || kind == SABLE_CELL_HOLE)
@@ -122,7 +121,7 @@ struct sable_gridworld_evidence sable_gridworld_examine(const struct sable_gridw
     for (int64_t r = 0; r < block->height; r++) {
         struct sable_gridworld_evidence worst = {below, above, loss, fixed};
         for (int64_t s = r * block->pitch; s < r * block->pitch + block->width; s++) {
-            if (!(block->cells[s] & SABLE_IS_FIXED))
+            if (sable_gridworld_decides(block->cells[s]))
                 examine_state(model, &block->cells[s], &v[s], block->pitch, policy[s], bound, &worst);
             else
                 worst.fixed = larger(worst.fixed, policy[s] == SABLE_NO_ACTION ? fabs(v[s]) : (double)INFINITY);

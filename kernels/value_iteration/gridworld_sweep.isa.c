@@ -1,15 +1,15 @@
 /* One row of a gridworld sweep over arrival values U(s) = r(s) + γ V(s), the value of arriving in s:
  *
- *   x_d = U(s + d), or U(s) + (r_boundary − r(s)) if the side is blocked       d = N, E, S, W
- *   V(s) = max{ U(s),                                                          stay
- *               p max(x_N, x_S) + p′(x_E + x_W),                               north, south
- *               p max(x_E, x_W) + p′(x_N + x_S) }                              east, west;  p = 1 − slip, p′ = slip/2
- *   U′(s) = r(s) + γ V(s)
+ *   x_d = U(s + d), or U(s) + (r_boundary − r(s)) if U(s + d) is NaN: a wall      d = N, E, S, W
+ *   V(s) = max{ U(s),                                                             stay
+ *               p max(x_N, x_S) + p′(x_E + x_W),                                  north, south
+ *               p max(x_E, x_W) + p′(x_N + x_S) }                                 east, west;  p = 1 − slip, p′ =
+ * slip/2 U′(s) = r(s) + γ V(s);  γ = 0 for goals and holes
  *
  * Rounding is monotone, so the largest of rounded sums is the rounded sum of the largest: this is bit for bit the
- * textbook's maximum over five actions. No neighbour's reward is looked up, no branch depends on data, and rewards are
- * selected, not gathered. A sweep reads U and one byte a cell and writes U′: 17 bytes for 17 flops, so memory bounds it
- * wherever a block is larger than the caches; then U′ bypasses them, by strips that fit into L1. */
+ * textbook's maximum over five actions. No neighbour's kind is looked up, no branch depends on data, walls remain NaN
+ * by themselves, and rewards are selected, not gathered. A sweep reads U and one byte a cell and writes U′: 17 bytes
+ * for 17 flops. One that goes to memory alone bypasses the caches with U′, by strips that fit into L1. */
 #include "gridworld_sweep.h"
 
 #ifdef __AVX512F__
@@ -34,26 +34,30 @@ static inline double larger(double a, double b)
     return a > b ? a : b;
 }
 
-static inline double pick(int cell, double other, double forbidden, double target)
+static inline double reward_of(const struct gridworld_constants *model, int kind)
 {
-    double special = cell & SABLE_IS_TARGET ? target : other;
-    return cell & SABLE_IS_FORBIDDEN ? forbidden : special;
+    double reward = kind == SABLE_CELL_FORBIDDEN ? model->reward[SABLE_CELL_FORBIDDEN] : model->reward[SABLE_CELL_FREE];
+    reward = kind == SABLE_CELL_HOLE ? model->reward[SABLE_CELL_HOLE] : reward;
+    return (kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_TARGET) ? model->reward[SABLE_CELL_GOAL] : reward;
 }
 
-static inline struct arrivals arrive(const struct gridworld_constants *model, int cell, const double *u, int64_t pitch)
+static inline double unless_wall(double arrival, double bump)
 {
-    double bump = u[0] + pick(cell, model->bump_other, model->bump_forbidden, model->bump_target);
-    double north = u[-pitch], east = u[1], south = u[pitch], west = u[-1];
+    return isnan(arrival) ? bump : arrival;
+}
+
+static inline struct arrivals arrive(double bump, const double *u, int64_t pitch)
+{
     return (struct arrivals){
         .stay = u[0],
-        .north = cell & SABLE_BLOCKED_NORTH ? bump : north,
-        .east = cell & SABLE_BLOCKED_EAST ? bump : east,
-        .south = cell & SABLE_BLOCKED_SOUTH ? bump : south,
-        .west = cell & SABLE_BLOCKED_WEST ? bump : west,
+        .north = unless_wall(u[-pitch], bump),
+        .east = unless_wall(u[1], bump),
+        .south = unless_wall(u[pitch], bump),
+        .west = unless_wall(u[-1], bump),
     };
 }
 
-/* The change of each cell is left in `difference`, NaN where there is nothing to decide. */
+/* The change of each cell is left in `difference`, NaN on obstacles. */
 static inline void sweep_strip(const struct gridworld_constants *given, const uint8_t *restrict cells,
                                const double *restrict u, int64_t pitch, int64_t n, double *restrict next,
                                double *restrict difference)
@@ -61,14 +65,15 @@ static inline void sweep_strip(const struct gridworld_constants *given, const ui
     const struct gridworld_constants model = *given; /* a copy that no store can alias */
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        int cell = cells[i];
-        struct arrivals x = arrive(&model, cell, u + i, pitch);
-        double vertical = model.intended * larger(x.north, x.south) + model.sideways * (x.east + x.west);
-        double horizontal = model.intended * larger(x.east, x.west) + model.sideways * (x.north + x.south);
-        double best = larger(larger(x.stay, vertical), horizontal);
-        double updated = pick(cell, model.other, model.forbidden, model.target) + model.gamma * best;
-        next[i] = cell & SABLE_IS_FIXED ? x.stay : updated;
-        difference[i] = cell & SABLE_IS_FIXED ? (double)NAN : updated - x.stay;
+        int kind = cells[i];
+        double reward = reward_of(&model, kind);
+        struct arrivals x = arrive(u[i] + (model.boundary - reward), u + i, pitch);
+        double vertical = fma(model.intended, larger(x.north, x.south), model.sideways * (x.east + x.west));
+        double horizontal = fma(model.intended, larger(x.east, x.west), model.sideways * (x.north + x.south));
+        double best = larger(larger(vertical, horizontal), x.stay);
+        double gamma = (kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_HOLE) ? 0 : model.gamma;
+        next[i] = fma(gamma, best, reward);
+        difference[i] = next[i] - x.stay;
     }
 }
 
@@ -125,7 +130,8 @@ void SABLE_ISA_NAME(gridworld_sweep_row)(const struct gridworld_constants *model
     for (int64_t i = 0; i < n; i += STRIP) {
         int64_t length = n - i < STRIP ? n - i : STRIP;
         sweep_strip(model, cells + i, u + i, pitch, length, stream ? strip : next + i, difference);
-        widen(change, difference, length);
+        if (change)
+            widen(change, difference, length);
         if (stream)
             stream_out(next + i, strip, length);
     }
@@ -138,17 +144,16 @@ void SABLE_ISA_NAME(gridworld_policy_row)(const struct gridworld_constants *give
     const struct gridworld_constants model = *given;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        int cell = cells[i];
-        struct arrivals x = arrive(&model, cell, u + i, pitch);
+        struct arrivals x = arrive(u[i] + (model.boundary - reward_of(&model, cells[i])), u + i, pitch);
         double beside = model.sideways * (x.east + x.west), along = model.sideways * (x.north + x.south);
-        double north = model.intended * x.north + beside, south = model.intended * x.south + beside;
-        double east = model.intended * x.east + along, west = model.intended * x.west + along;
+        double north = fma(model.intended, x.north, beside), south = fma(model.intended, x.south, beside);
+        double east = fma(model.intended, x.east, along), west = fma(model.intended, x.west, along);
         double best = x.stay, action = SABLE_ACTION_STAY; /* as double: one lane width throughout */
         action = north > best ? SABLE_ACTION_NORTH : action, best = larger(north, best);
         action = east > best ? SABLE_ACTION_EAST : action, best = larger(east, best);
         action = south > best ? SABLE_ACTION_SOUTH : action, best = larger(south, best);
         action = west > best ? SABLE_ACTION_WEST : action, best = larger(west, best);
-        v[i] = cell & SABLE_IS_FIXED ? 0 : best + shift;
-        policy[i] = (int8_t)(cell & SABLE_IS_FIXED ? SABLE_NO_ACTION : action);
+        v[i] = sable_gridworld_decides(cells[i]) ? best + shift : 0;
+        policy[i] = (int8_t)(sable_gridworld_decides(cells[i]) ? action : SABLE_NO_ACTION);
     }
 }

@@ -6,8 +6,8 @@
  *
  *   V*(s) = max_a Σ_d P(d|a) x_d(s),      x_d(s) = r(s′) + γ V*(s′), or r_boundary + γ V*(s) if s′ = s + d is blocked
  *
- * Legend: h = height, w = width of the rank's block; every array holds (h + 2) × pitch elements and is passed by the
- * address of cell (0, 0): cell (r, c), −1 ≤ r ≤ h and −1 ≤ c ≤ w, is at [r·pitch + c]. The outer ring is the halo.
+ * Legend: h = height, w = width of the rank's block, d = depth of its halo; every array holds (h + 2d) × pitch elements
+ * and is passed by the address of cell (0, 0): cell (r, c), −d ≤ r < h + d and −d ≤ c < w + d, is at [r·pitch + c].
  *
  * Sources: S. Zhao, Mathematical Foundations of Reinforcement Learning (2025), ch. 1–4 (grid and rewards); S. Russell &
  * P. Norvig, Artificial Intelligence, §17.1 (slip to the sides); M. Puterman, Markov Decision Processes (1994), §6.6.
@@ -33,6 +33,12 @@ enum sable_gridworld_kind {
     SABLE_CELL_KINDS
 };
 
+/* Is there something to decide? */
+static inline bool sable_gridworld_decides(uint8_t kind)
+{
+    return !((kind == SABLE_CELL_OBSTACLE) | (kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_HOLE));
+}
+
 enum sable_gridworld_action {
     SABLE_NO_ACTION = -1, /* on obstacles, goals and holes */
     SABLE_ACTION_STAY,
@@ -43,16 +49,7 @@ enum sable_gridworld_action {
     SABLE_ACTIONS
 };
 
-/* A cell as the sweeps read it, one byte: which of its four sides are blocked, and what it is. */
-enum {
-    SABLE_BLOCKED_NORTH = 1,
-    SABLE_BLOCKED_EAST = 2,
-    SABLE_BLOCKED_SOUTH = 4,
-    SABLE_BLOCKED_WEST = 8,
-    SABLE_IS_FORBIDDEN = 16,
-    SABLE_IS_TARGET = 32,
-    SABLE_IS_FIXED = 64, /* nothing to decide; then the two bits above mean: 0 obstacle, FORBIDDEN hole, TARGET goal */
-};
+enum { SABLE_GRIDWORLD_DEPTH = 8 /* deepest halo, and most sweeps in one pass over the block */ };
 
 struct sable_gridworld_model {
     double gamma;                                    /* discount, 0 ≤ γ < 1 */
@@ -67,8 +64,14 @@ struct sable_gridworld_densities {
 
 struct sable_gridworld_block {
     int64_t height, width;
-    int64_t pitch; /* a multiple of 8, so that each row of doubles starts on a cache line */
-    const uint8_t *cells;
+    int64_t pitch;        /* a multiple of 8, so that each row of doubles starts on a cache line */
+    const uint8_t *cells; /* enum sable_gridworld_kind; obstacles beyond the border of the grid */
+    bool ends;            /* may there be goals or holes? */
+};
+
+/* On which sides of a block do other blocks go on? There its halo is valid, elsewhere the grid ends. */
+struct sable_gridworld_sides {
+    bool north, east, south, west;
 };
 
 /* Half-open ranges of rows and columns of a block. */
@@ -76,24 +79,20 @@ struct sable_gridworld_range {
     int64_t row, row_end, column, column_end;
 };
 
-/* Least and largest change of any state that a sweep updates; least > most if there is none. */
+/* Least and largest change of any cell but obstacles in a sweep, 0 for goals and holes; least > most if there is none.
+ */
 struct sable_gridworld_change {
     double least, most;
 };
 
-/* Pitch for blocks of `width` cells, and how many elements lie before cell (0, 0) of an array. */
-int64_t sable_gridworld_pitch(int64_t width);
-int64_t sable_gridworld_origin(int64_t pitch);
+/* Pitch for blocks of `width` cells, and how many elements lie before cell (0, 0) of an array, with halos of `depth`.
+ */
+int64_t sable_gridworld_pitch(int64_t width, int depth);
+int64_t sable_gridworld_origin(int64_t pitch, int depth);
 
 /* The kind of the cell with global row-major index `index`: a pure function (docs/determinism.md). */
 enum sable_gridworld_kind sable_gridworld_draw(uint64_t seed, const struct sable_gridworld_densities *densities,
                                                uint64_t index);
-
-/* Turns kinds into the bytes of the sweeps, halo included, with the blocked sides of the
- * block's own cells. `kinds` (enum sable_gridworld_kind, obstacles beyond the border) and `cells` are laid out as above
- * and differ. OpenMP threads touch first the rows of `cells` that they will sweep. */
-void sable_gridworld_encode(const uint8_t *kinds, int64_t height, int64_t width, int64_t pitch, uint8_t *cells);
-enum sable_gridworld_kind sable_gridworld_kind(uint8_t cell);
 
 /* Reward for arriving in a cell of this kind. */
 double sable_gridworld_reward(const struct sable_gridworld_model *model, enum sable_gridworld_kind kind);
@@ -109,18 +108,28 @@ void sable_gridworld_reference_policy(const struct sable_gridworld_model *model,
                                       const struct sable_gridworld_block *block, const double *v, double shift,
                                       double *next, int8_t *policy);
 
-/* ---- sable: arrays hold the arrival values U(s) = r(s) + γ V(s), so that a sweep needs no neighbour's kind ---- */
+/* ---- sable: arrays hold the arrival values U(s) = r(s) + γ V(s), so that a sweep needs no neighbour's kind, and NaN
+ * on obstacles, so that it needs no map of walls ---- */
 
-/* U of V = `value` wherever there is something to decide, 0 elsewhere; halo included. OpenMP threads touch first the
- * rows that they will sweep. */
+/* U of V = `value` wherever there is something to decide; halo of `depth` included. OpenMP threads touch first the rows
+ * that they will sweep. */
 void sable_gridworld_start(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
-                           double value, double *u);
+                           int depth, double value, double *u);
 
 /* One Jacobi sweep over a range, by all threads: next = r + γ T(u). `stream`: past the caches (for blocks larger than
  * they are); then range.column must be a multiple of 8. Bit for bit the reference's values. */
 struct sable_gridworld_change sable_gridworld_sweep(const struct sable_gridworld_model *model,
                                                     const struct sable_gridworld_block *block, const double *u,
                                                     struct sable_gridworld_range range, bool stream, double *next);
+
+/* `count` ≤ SABLE_GRIDWORLD_DEPTH Jacobi sweeps of the whole block in one pass over it (temporal blocking), by all
+ * threads; on the sides where others go on, u[0]'s halo is read to a depth of `count` and recomputed. u[0] and u[1]
+ * change in turns: the newest values are in u[count mod 2]. Returns the change of the last sweep. Bit for bit `count`
+ * times sable_gridworld_sweep(). */
+struct sable_gridworld_change sable_gridworld_sweeps(const struct sable_gridworld_model *model,
+                                                     const struct sable_gridworld_block *block,
+                                                     struct sable_gridworld_sides sides, int count, double *const u[2]);
+
 /* v = T(u) + shift and its policy, over the whole block. Bit for bit the reference's. */
 void sable_gridworld_policy(const struct sable_gridworld_model *model, const struct sable_gridworld_block *block,
                             const double *u, double shift, double *v, int8_t *policy);
@@ -134,11 +143,10 @@ struct sable_gridworld_bound {
     double bound; /* then ‖V − V*‖∞ ≤ bound, every rounding included */
 };
 
-/* For the last sweep but one with changes `change` (over the whole grid), one more sweep and the policy's. `ends`: are
- * there goals or holes? */
+/* For a sweep with changes `change` (over the whole grid), `later` more sweeps after it, and the policy's. */
 struct sable_gridworld_bound sable_gridworld_certify(const struct sable_gridworld_model *model,
                                                      enum sable_gridworld_stop stop,
-                                                     struct sable_gridworld_change change, bool ends);
+                                                     struct sable_gridworld_change change, int64_t later);
 /* The bound that remains when nothing changes any more: no `tol` below it can be certified in fp64. */
 double sable_gridworld_floor(const struct sable_gridworld_model *model);
 
