@@ -23,7 +23,7 @@ static const char *const maps[] = {"drawn", "sea", NULL};
 static const char *const environments[] = {"grid", "alias", NULL};
 static const char *const policies[] = {"eastward", "uniform", NULL};
 static const struct sable_param parameters[] = {
-    {"n", SABLE_INT, PARAM(n), "cells", 1, 46340, 0, 0, NULL, "64",
+    {"n", SABLE_INT, PARAM(n), "cells", 1, 46338, 0, 0, NULL, "64",
      "rows and columns of the map; of the sea chart at most so many rows"},
     {"episodes", SABLE_INT, PARAM(episodes), "", ROLLOUTS_LEAST_EPISODES, 1e15, 0, 0, NULL, "1000000",
      "episodes of a repetition"},
@@ -32,7 +32,7 @@ static const struct sable_param parameters[] = {
     {"map", SABLE_CHOICE, PARAM(map), "", 0, 0, 0, 0, maps, "drawn",
      "cells drawn by their shares, or the sea chart round the Earth: land blocks, Rotterdam is the goal"},
     {"env", SABLE_CHOICE, PARAM(env), "", 0, 0, 0, 0, environments, "grid",
-     "storage of the map: 4 bytes a cell, or the alias rows of any model, 64 bytes a cell"},
+     "storage of the map: 4 bytes a cell and 1 more if it is large, or the alias rows of any model, 64 bytes a cell"},
     {"policy", SABLE_CHOICE, PARAM(policy), "", 0, 0, 0, 0, policies, "eastward",
      "north, east, south, west in 3, 7, 4, 2 of 16 cases, or all alike"},
     {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 1, 0, 0, NULL, "0.99", "discount"},
@@ -110,7 +110,7 @@ static int check(const void *params, struct sable_layout layout, struct sable_er
 /* Operations on lanes of 32 bits for a step, once words are drawn: of a grid two for the fraction and the slot, five
  * for the direction, three for the arrival and the move, four for the reward; of rows six for the entry and its side,
  * seven for what it says, four for the reward. */
-enum { GRID_OPERATIONS = 14, ROWS_OPERATIONS = 17 };
+enum { GRID_OPERATIONS = 14, LARGE_GRID_OPERATIONS = 18, ROWS_OPERATIONS = 17 };
 
 static struct rollouts_map shape(const struct steps_params *p)
 {
@@ -127,17 +127,22 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const struct rollouts_map map = shape(p);
     const double cells = (double)map.height * (double)map.width;
     const double steps = s ? (double)rollouts_chunks_steps(&s->chunks) : 0;
+    const bool large = sable_rollouts_grid_is_large(map.height, map.width);
     *work = (struct sable_work){
         .items = steps,
         .flops_fp64 = 3 * steps, /* fma(γ^t, r, G), γ^t·γ */
-        .operations_int32 =
-            ((double)ROLLOUTS_WORD_OPERATIONS + (p->env == ENV_GRID ? GRID_OPERATIONS : ROWS_OPERATIONS)) * steps,
+        .operations_int32 = ((double)ROLLOUTS_WORD_OPERATIONS + (p->env == ENV_ALIAS ? ROWS_OPERATIONS
+                                                                 : large             ? LARGE_GRID_OPERATIONS
+                                                                                     : GRID_OPERATIONS)) *
+                            steps,
         .random_accesses = p->env == ENV_GRID && cells <= 32 ? 0 : steps,
-        .working_set = cells * (p->env == ENV_GRID ? 4 : 64),
+        .working_set = cells * (p->env == ENV_ALIAS ? 64
+                                : large             ? 1
+                                                    : 4),
         .bytes_network = layout.ranks > 1 ? sizeof(struct sable_rollouts_totals) : 0,
         .messages = layout.ranks > 1 ? 1 : 0,
         /* kinds, rows, starts; alias rows and their starts; verification's eight fields; chunks */
-        .memory = (double)sizeof *s + cells * (9 + (p->env == ENV_ALIAS ? 96 + 2 * 32 : 0) + 64) +
+        .memory = (double)sizeof *s + cells * (10 + (p->env == ENV_ALIAS ? 96 + 2 * 32 : 0) + 64) +
                   rollouts_chunks_memory(layout, p->sharing, p->episodes),
     };
 }
@@ -197,7 +202,7 @@ static bool make_rows(struct steps_state *s)
     for (int64_t c = 0; c < cells; c++)
         start[c] = 0;
     for (int64_t k = 0; k < s->grid.starts; k++)
-        start[s->grid.start[k]] = 1;
+        start[sable_rollouts_cell(&s->grid, s->grid.start[k])] = 1;
     bool made = sable_rollouts_rows_make(s, outcomes_of, cells, DIRECTIONS, s->params.gamma,
                                          (uint32_t)s->params.horizon, start, &s->rows);
     sable_array_free(start);
@@ -332,8 +337,9 @@ static void mix(const struct sable_rollouts_grid *grid, const double *mean, cons
 {
     double sum = 0, squares = 0;
     for (int64_t k = 0; k < grid->starts; k++) {
-        sum += mean[grid->start[k]];
-        squares += square[grid->start[k]];
+        const int64_t cell = sable_rollouts_cell(grid, grid->start[k]);
+        sum += mean[cell];
+        squares += square[cell];
     }
     *expected = sum / (double)grid->starts;
     *variance = squares / (double)grid->starts - *expected * *expected;

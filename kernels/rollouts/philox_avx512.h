@@ -40,6 +40,12 @@ static inline __m512i gather_words(__m512i index, const void *base)
     return _mm512_mask_i32gather_epi32(fresh_zero(), 0xffff, index, base, 4);
 }
 
+/* A byte, and whatever the three behind it are. */
+static inline __m512i gather_bytes(__m512i index, const void *base)
+{
+    return _mm512_mask_i32gather_epi32(fresh_zero(), 0xffff, index, base, 1);
+}
+
 static inline __m512i gather_pairs(__m256i index, const void *base)
 {
     return _mm512_mask_i32gather_epi64(fresh_zero(), 0xff, index, base, 8);

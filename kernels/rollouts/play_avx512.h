@@ -123,30 +123,39 @@ static inline void draw_pair(const struct philox_keys *keys, const struct group 
 
 /* ---- Grid ---- */
 
+/* How rewards are found: of grids, among eight in a register; of rows, there, in a table, or by outcome. */
+enum game { GRID, GRID_IN_REGISTERS, LARGE_GRID, ROWS_OF_FEW_REWARDS, ROWS, ROWS_OF_MANY_REWARDS };
+
 struct grid_constants {
     const uint32_t *row;
+    const uint8_t *into;
     __m512i table[2]; /* the rows of up to 32 cells */
-    __m512i policy, turn_left, turn_right, delta;
+    __m512i policy, turn_left, turn_right, step, delta;
     __m512d reward, gamma;
 };
 
-ALWAYS_INLINE struct grid_constants grid_constants(const struct sable_rollouts_grid *grid, bool in_registers)
+ALWAYS_INLINE struct grid_constants grid_constants(const struct sable_rollouts_grid *grid, enum game game)
 {
-    const int width = (int)grid->width;
+    const int width = (int)grid->width, stride = (int)grid->stride;
     const __m512i slots = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512i policy =
+        _mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)grid->policy), slots), _mm512_set1_epi32(3));
     struct grid_constants k = {
         .row = grid->row,
-        /* The shift that brings a direction's byte to the bottom. */
-        .policy = _mm512_slli_epi32(
-            _mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)grid->policy), slots), _mm512_set1_epi32(3)), 3),
+        .into = grid->into,
+        /* Directions; of rows, the shift that brings a direction's byte to the bottom. */
+        .policy = game == LARGE_GRID ? policy : _mm512_slli_epi32(policy, 3),
         .turn_left = _mm512_set1_epi32((int)grid->turn_left),
         .turn_right = _mm512_set1_epi32((int)grid->turn_right),
         /* By the four low bits of an arrival: direction, whether it moves, whether over an edge. */
-        .delta = _mm512_setr_epi32(0, 0, 0, 0, -width, 1, width, -1, 0, 0, 0, 0, -width, 1 - width, width, width - 1),
+        .delta =
+            _mm512_setr_epi32(0, 0, 0, 0, -stride, 1, stride, -1, 0, 0, 0, 0, -stride, 1 - width, stride, width - 1),
+        .step = _mm512_setr_epi32(-stride, 1, stride, -1, -stride, 1, stride, -1, -stride, 1, stride, -1, -stride, 1,
+                                  stride, -1), /* by direction, modulo 4 */
         .reward = _mm512_loadu_pd(grid->reward),
         .gamma = _mm512_set1_pd(grid->gamma),
     };
-    if (in_registers) {
+    if (game == GRID_IN_REGISTERS) {
         uint32_t cells = (uint32_t)(grid->height * grid->width);
         __mmask32 exist = (__mmask32)(UINT64_C(0xffffffff) >> (32 - cells));
         k.table[0] = _mm512_maskz_loadu_epi32((__mmask16)exist, grid->row);
@@ -155,23 +164,45 @@ ALWAYS_INLINE struct grid_constants grid_constants(const struct sable_rollouts_g
     return k;
 }
 
-/* Returns the arrivals: their byte is the lowest of each lane. */
-ALWAYS_INLINE __m512i grid_step(const struct grid_constants *k, struct group *g, __m512i u, bool in_registers)
+/* The policy's action in units of `one`, turned by a slip; to be taken modulo four. */
+ALWAYS_INLINE __m512i direction(const struct grid_constants *k, __m512i u, int one)
 {
-    __m512i row =
-        in_registers ? _mm512_permutex2var_epi32(k->table[0], g->state, k->table[1]) : gather_words(g->state, k->row);
-    __m512i fraction = _mm512_and_si512(u, _mm512_set1_epi32(0xfffffff));
-    __m512i shift = _mm512_permutexvar_epi32(_mm512_srli_epi32(u, 28), k->policy);
-    __mmask16 left = _mm512_cmplt_epu32_mask(fraction, k->turn_left);
-    __mmask16 right = _mm512_cmplt_epu32_mask(fraction, k->turn_right); /* of which the left ones turn back twice */
-    shift = _mm512_mask_add_epi32(shift, right, shift, _mm512_set1_epi32(8));
-    shift = _mm512_mask_sub_epi32(shift, left, shift, _mm512_set1_epi32(16));
-    __m512i arrival = _mm512_rorv_epi32(row, shift); /* counts modulo 32: directions modulo 4 */
+    const __m512i fraction = _mm512_and_si512(u, _mm512_set1_epi32(0xfffffff));
+    const __m512i action = _mm512_permutexvar_epi32(_mm512_srli_epi32(u, 28), k->policy);
+    const __mmask16 left = _mm512_cmplt_epu32_mask(fraction, k->turn_left);
+    const __mmask16 right = _mm512_cmplt_epu32_mask(fraction, k->turn_right); /* of which the left turn back twice */
+    const __m512i turned = _mm512_mask_add_epi32(action, right, action, _mm512_set1_epi32(one));
+    return _mm512_mask_sub_epi32(turned, left, turned, _mm512_set1_epi32(2 * one));
+}
+
+/* Moves and pays as the arrivals say, whose byte is the lowest of each lane. */
+ALWAYS_INLINE void arrive(const struct grid_constants *k, struct group *g, __m512i arrival)
+{
     g->state = _mm512_add_epi32(g->state, _mm512_permutexvar_epi32(arrival, k->delta));
     /* permutexvar_pd reads the three lowest bits of each index. */
     __m512i even = _mm512_srli_epi64(arrival, SABLE_ARRIVAL_PAYS);
     __m512i odd = _mm512_srli_epi64(arrival, 32 + SABLE_ARRIVAL_PAYS);
     collect(g, _mm512_permutexvar_pd(even, k->reward), _mm512_permutexvar_pd(odd, k->reward), k->gamma);
+}
+
+/* Returns the arrivals. */
+ALWAYS_INLINE __m512i grid_step(const struct grid_constants *k, struct group *g, __m512i u, bool in_registers)
+{
+    const __m512i row =
+        in_registers ? _mm512_permutex2var_epi32(k->table[0], g->state, k->table[1]) : gather_words(g->state, k->row);
+    const __m512i arrival = _mm512_rorv_epi32(row, direction(k, u, 8)); /* counts modulo 32 */
+    arrive(k, g, arrival);
+    return arrival;
+}
+
+/* Looks at the place ahead, of lanes `over` at none. */
+ALWAYS_INLINE __m512i large_grid_step(const struct grid_constants *k, struct group *g, __m512i u, __mmask16 over)
+{
+    const __m512i d = direction(k, u, 1);
+    __m512i into = gather_bytes(_mm512_add_epi32(g->state, _mm512_permutexvar_epi32(d, k->step)), k->into);
+    into = _mm512_mask_mov_epi32(into, over, _mm512_set1_epi32(SABLE_ARRIVAL_REWARD | SABLE_ARRIVAL_ENDS));
+    const __m512i arrival = _mm512_ternarylogic_epi32(_mm512_set1_epi32(SABLE_ARRIVAL_DIRECTION), d, into, 0xca);
+    arrive(k, g, arrival);
     return arrival;
 }
 
@@ -203,9 +234,6 @@ static inline bool turn_over(struct dealer *dealer, struct group *group, const u
 
 /* ---- Rows ---- */
 
-/* How rewards are found: among eight in a register, in a table, or by outcome. */
-enum game { GRID, GRID_IN_REGISTERS, ROWS_OF_FEW_REWARDS, ROWS, ROWS_OF_MANY_REWARDS };
-
 /* Returns the new states. */
 ALWAYS_INLINE __m512i rows_step(const struct rows_constants *k, struct group *g, __m512i u, enum game game)
 {
@@ -232,8 +260,8 @@ struct constants {
 ALWAYS_INLINE struct constants constants(const struct walk *walk, enum game game)
 {
     struct constants k;
-    if (game <= GRID_IN_REGISTERS)
-        k.grid = grid_constants(walk->grid, game == GRID_IN_REGISTERS);
+    if (game <= LARGE_GRID)
+        k.grid = grid_constants(walk->grid, game);
     else
         k.rows = rows_constants(walk->rows);
     const uint32_t horizon = walk->grid ? walk->grid->horizon : walk->rows->horizon;
@@ -244,8 +272,8 @@ ALWAYS_INLINE struct constants constants(const struct walk *walk, enum game game
 /* Of the marks that a step leaves, arrivals or states: which lanes have ended, by now. */
 ALWAYS_INLINE __mmask16 over(const struct constants *k, __m512i mark, enum game game)
 {
-    return game <= GRID_IN_REGISTERS ? _mm512_test_epi32_mask(mark, _mm512_set1_epi32(SABLE_ARRIVAL_ENDS))
-                                     : _mm512_cmpeq_epi32_mask(mark, k->rows.end);
+    return game <= LARGE_GRID ? _mm512_test_epi32_mask(mark, _mm512_set1_epi32(SABLE_ARRIVAL_ENDS))
+                              : _mm512_cmpeq_epi32_mask(mark, k->rows.end);
 }
 
 /* Steps of the lanes that have ended in the block that was counted last, | ABOUT_CUT: an end shows in its own mark and
@@ -259,6 +287,16 @@ ALWAYS_INLINE __m512i length_of(const struct constants *k, const struct group *g
         length = _mm512_mask_sub_epi32(length, over(k, mark[j], game), length, one);
     const __mmask16 cut = (__mmask16)~over(k, mark[STEPS - 1], game);
     return _mm512_mask_add_epi32(length, cut, length, _mm512_set1_epi32((int)(uint32_t)(ABOUT_CUT - 1)));
+}
+
+/* Returns the lanes' marks; `ended`: those that have ended in this block. */
+ALWAYS_INLINE __m512i step(const struct constants *k, struct group *g, __m512i u, __mmask16 ended, enum game game)
+{
+    if (game == LARGE_GRID)
+        return large_grid_step(&k->grid, g, u, ended);
+    if (game < LARGE_GRID)
+        return grid_step(&k->grid, g, u, game == GRID_IN_REGISTERS);
+    return rows_step(&k->rows, g, u, game);
 }
 
 ALWAYS_INLINE void play(struct dealer *dealer, struct tallies *tallies, struct sable_rollouts_chunk *chunk,
@@ -278,9 +316,7 @@ ALWAYS_INLINE void play(struct dealer *dealer, struct tallies *tallies, struct s
         for (int j = 0; j < STEPS; j++)
 #pragma GCC unroll 4
             for (int g = 0; g < GROUPS; g++)
-                mark[g][j] = game <= GRID_IN_REGISTERS
-                                 ? grid_step(&k.grid, &group[g], words[g][j], game == GRID_IN_REGISTERS)
-                                 : rows_step(&k.rows, &group[g], words[g][j], game);
+                mark[g][j] = step(&k, &group[g], words[g][j], j ? over(&k, mark[g][j - 1], game) : 0, game);
 #pragma GCC unroll 4
         for (int g = 0; g < GROUPS; g++) {
             ended[g] = over(&k, mark[g][STEPS - 1], game);
@@ -303,6 +339,8 @@ void SABLE_ISA_NAME(rollouts_play_grid)(struct dealer *dealer, struct tallies *t
 {
     if (dealer->walk->grid->height * dealer->walk->grid->width <= 32)
         play(dealer, tallies, chunk, GRID_IN_REGISTERS);
+    else if (dealer->walk->grid->into)
+        play(dealer, tallies, chunk, LARGE_GRID);
     else
         play(dealer, tallies, chunk, GRID);
 }

@@ -101,11 +101,14 @@ static void count_lane(struct predictor *p, const struct walk_lanes *lanes, int 
     p->count_path(p, length, chunk);
 }
 
+/* Threads keep what their lanes come to by themselves until a chunk is over: neighbours in `chunk` share cache lines.
+ */
 static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sable_exact_moments *moments,
                           struct sable_rollouts_chunk *chunk)
 {
     advance_rows_function *advance = SABLE_ISA_PICK(rollouts_advance_rows);
     struct walk_lanes lanes;
+    struct sable_rollouts_chunk part[LANES] = {{0, 0}};
     _Alignas(64) uint32_t words[4 * LANES];
     uint32_t playing = sable_walk_begin(dealer, &lanes);
     while (playing) {
@@ -113,9 +116,16 @@ static void predict_lanes(struct dealer *dealer, struct predictor *p, struct sab
         for (uint32_t ended = advance(p->rows, &lanes, words, &p->trace) & playing; ended; ended &= ended - 1) {
             int l = __builtin_ctz(ended);
             flush_in_time(p, moments);
-            count_lane(p, &lanes, l, &chunk[dealer->chunk_of_lane[l]]);
-            if (!sable_walk_deal(dealer, &lanes, l))
+            count_lane(p, &lanes, l, &part[l]);
+            const int64_t played = dealer->chunk_of_lane[l];
+            const bool more = sable_walk_deal(dealer, &lanes, l);
+            if (!more)
                 playing &= ~(UINT32_C(1) << l);
+            if (!more || dealer->chunk_of_lane[l] != played) {
+                chunk[played].sum += part[l].sum;
+                chunk[played].steps += part[l].steps;
+                part[l] = (struct sable_rollouts_chunk){0, 0};
+            }
         }
     }
 }
@@ -128,31 +138,30 @@ static bool predict(const struct prediction *prediction, struct sable_exact_mome
         .rows = rows, .draw = SABLE_ISA_PICK(rollouts_draw_lanes), .resting = (uint32_t)(rows->states - 1)};
     count_path_function *count_path =
         prediction->ratios ? SABLE_ISA_PICK(rollouts_count_weighted) : SABLE_ISA_PICK(rollouts_count_path_lanes);
-    int threads = omp_get_max_threads();
-    struct predictor *all = sable_array(threads, 1, sizeof *all);
+    const int threads = omp_get_max_threads();
+    const struct predictor **all = sable_array(threads, 1, sizeof(struct predictor *));
     int64_t taken = 0, cut = 0, saturated = 0;
     bool good = all != NULL;
     if (!good)
         return false;
-    memset(all, 0, (size_t)threads * sizeof *all);
     memset(chunk, 0, (size_t)prediction->share->count * sizeof *chunk);
 #pragma omp parallel num_threads(threads) reduction(&& : good) reduction(+ : cut, saturated)
     {
-        struct predictor *own = &all[omp_get_thread_num()];
+        struct predictor own; /* of the thread's stack: no other writes to its cache lines */
         struct dealer dealer = {.walk = &walk, .share = prediction->share, .taken = &taken};
-        good = predictor_make(prediction, LANES, count_path, own);
+        good = predictor_make(prediction, LANES, count_path, &own);
+        all[omp_get_thread_num()] = &own;
         if (good)
-            predict_lanes(&dealer, own, moments, chunk);
-        cut += own->lost.cut;
-        saturated += own->lost.saturated;
+            predict_lanes(&dealer, &own, moments, chunk);
+        cut += own.lost.cut;
+        saturated += own.lost.saturated;
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (int64_t s = 0; s < prediction->states; s++)
-            for (int k = 0; k < threads; k++)
-                flush_state(&all[k], s, moments);
+            for (int k = 0; k < omp_get_num_threads(); k++)
+                flush_state(all[k], s, moments);
+        predictor_free(&own);
     }
-    for (int k = 0; k < threads; k++)
-        predictor_free(&all[k]);
     sable_array_free(all);
     lost->cut += cut;
     lost->saturated += saturated;

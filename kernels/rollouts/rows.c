@@ -62,14 +62,47 @@ uint32_t sable_rollouts_policy(int north, int east, int south, int west)
     return policy;
 }
 
+/* What a move into cell (r, c) means, which may be one beyond an edge. */
+static uint8_t into(const uint8_t *kind, int64_t height, int64_t width, bool wraps, int64_t r, int64_t c)
+{
+    const bool over = wraps && (c < 0 || c == width);
+    const int64_t column = over ? (c + width) % width : c;
+    const bool inside = r >= 0 && r < height && column >= 0 && column < width;
+    const uint32_t now = arrival(inside ? kind[r * width + column] : (uint8_t)SABLE_CELL_OBSTACLE);
+    return (uint8_t)(now | (over && now & SABLE_ARRIVAL_MOVES ? SABLE_ARRIVAL_WRAPS : 0));
+}
+
+static void fill_tables(const uint8_t *kind, struct sable_rollouts_grid *grid)
+{
+    const int64_t border = grid->into ? 1 : 0, height = grid->height, width = grid->width;
+#pragma omp parallel for schedule(static)
+    for (int64_t r = -border; r < height + border; r++)
+        for (int64_t c = -border; c < width + border; c++) {
+            const int64_t place = grid->origin + r * grid->stride + c;
+            const bool inside = r >= 0 && r < height && c >= 0 && c < width;
+            if (grid->into)
+                grid->into[place] = into(kind, height, width, grid->wraps, r, c);
+            grid->row[place] = inside ? row_of(kind, height, width, grid->wraps, r, c) : 0;
+        }
+    for (int64_t r = 0; r < height; r++)
+        for (int64_t place = grid->origin + r * grid->stride, c = 0; c < width; c++, place++)
+            if (!sable_rollouts_after_end(grid->row[place]))
+                grid->start[grid->starts++] = (uint32_t)place;
+}
+
 bool sable_rollouts_grid_make(const uint8_t *kind, int64_t height, int64_t width,
                               const struct sable_rollouts_grid_rules *rules, struct sable_rollouts_grid *grid)
 {
+    const bool large = sable_rollouts_grid_is_large(height, width);
+    const int64_t stride = width + (large ? 2 : 0), rows = height + (large ? 2 : 0);
     *grid = (struct sable_rollouts_grid){
         .height = height,
         .width = width,
+        .stride = stride,
+        .origin = large ? stride + 1 : 0,
         .wraps = rules->wraps,
-        .row = sable_array(height, width, sizeof *grid->row),
+        .row = sable_array(rows, stride, sizeof *grid->row),
+        .into = large ? sable_array(rows + 1, stride, 1) : NULL, /* look-ups read the three bytes behind, too */
         .reward = {[PAID_OTHER] = rules->other,
                    [PAID_FORBIDDEN] = rules->forbidden,
                    [PAID_TARGET] = rules->target,
@@ -82,21 +115,16 @@ bool sable_rollouts_grid_make(const uint8_t *kind, int64_t height, int64_t width
         .horizon = rules->horizon,
         .start = sable_array(height, width, sizeof *grid->start),
     };
-    if (!grid->row || !grid->start)
+    if (!grid->row || !grid->start || (large && !grid->into))
         return false;
-#pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < height; r++)
-        for (int64_t c = 0; c < width; c++)
-            grid->row[r * width + c] = row_of(kind, height, width, rules->wraps, r, c);
-    for (int64_t s = 0; s < height * width; s++)
-        if (!sable_rollouts_after_end(grid->row[s]))
-            grid->start[grid->starts++] = (uint32_t)s;
+    fill_tables(kind, grid);
     return true;
 }
 
 void sable_rollouts_grid_free(struct sable_rollouts_grid *grid)
 {
     sable_array_free(grid->row);
+    sable_array_free(grid->into);
     sable_array_free(grid->start);
     *grid = (struct sable_rollouts_grid){0};
 }

@@ -128,16 +128,31 @@ static inline bool sable_rollouts_after_end(uint32_t arrival)
 }
 struct sable_rollouts_grid {
     int64_t height, width;
-    bool wraps;    /* the westernmost column is east of the easternmost; width ≥ 3 */
-    uint32_t *row; /* [height·width] */
+    int64_t stride, origin; /* cell (r, c) is at place origin + r·stride + c */
+    bool wraps;             /* the westernmost column is east of the easternmost; width ≥ 3 */
+    uint32_t *row;          /* [places] */
+    /* [places] Large grids have a border of one cell, and for level v4 a second table, a quarter the size: what a move
+     * into a place means, without its direction. Else NULL. */
+    uint8_t *into;
     double reward[8];
     double gamma;
     uint32_t policy;                /* slot k: bits 2k and 2k + 1 */
     uint32_t turn_left, turn_right; /* ≤ 2²⁸ */
     uint32_t horizon;               /* steps, a multiple of 4; then an episode is cut */
-    uint32_t *start;                /* [starts] cells where episodes start, each equally likely */
+    uint32_t *start;                /* [starts] places where episodes start, each equally likely */
     int64_t starts;
 };
+/* Are the rows larger than second-level caches? From a megabyte on the second table pays. */
+static inline bool sable_rollouts_grid_is_large(int64_t height, int64_t width)
+{
+    return height > (1 << 18) / width;
+}
+/* The cell at a place, r·width + c. */
+static inline int64_t sable_rollouts_cell(const struct sable_rollouts_grid *grid, uint32_t place)
+{
+    const int64_t r = (place - grid->origin) / grid->stride;
+    return r * grid->width + (place - grid->origin) % grid->stride;
+}
 
 /* A finite chain under a policy with alias rows: 2^bits entries a state. The draw's top bits choose the entry, the rest
  * (shifted up) is compared with its threshold and chooses one of its two outcomes. */

@@ -179,7 +179,8 @@ static double grid_episode(const struct sable_rollouts_grid *grid, uint32_t stat
 {
     enum { NORTH, EAST, SOUTH, WEST, DIRECTIONS };
     static const int down[DIRECTIONS] = {-1, 0, 1, 0}, right[DIRECTIONS] = {0, 1, 0, -1};
-    int64_t r = state / grid->width, c = state % grid->width;
+    const int64_t cell = sable_rollouts_cell(grid, state);
+    int64_t r = cell / grid->width, c = cell % grid->width;
     double total = 0, discount = 1;
     *cut = true;
     for (*length = 0; *cut && *length < grid->horizon; ++*length) {
@@ -189,7 +190,7 @@ static double grid_episode(const struct sable_rollouts_grid *grid, uint32_t stat
             direction = (action + DIRECTIONS - 1) % DIRECTIONS;
         else if (fraction < grid->turn_right)
             direction = (action + 1) % DIRECTIONS;
-        uint32_t arrival = grid->row[r * grid->width + c] >> (8 * direction) & 0xff;
+        uint32_t arrival = grid->row[grid->origin + r * grid->stride + c] >> (8 * direction) & 0xff;
         if (arrival & SABLE_ARRIVAL_MOVES) {
             r += down[direction];
             c += right[direction];

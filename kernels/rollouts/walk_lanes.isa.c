@@ -52,7 +52,7 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
 {
     const uint32_t *restrict row = grid->row;
     const uint32_t policy = grid->policy, turn_left = grid->turn_left, turn_right = grid->turn_right;
-    const uint32_t width = (uint32_t)grid->width;
+    const uint32_t width = (uint32_t)grid->width, stride = (uint32_t)grid->stride;
     const double gamma = grid->gamma;
     /* Copies: the compiler knows that nothing else reaches them. */
     uint32_t arrival[LANES], state[LANES], length[LANES];
@@ -68,7 +68,7 @@ uint32_t SABLE_ISA_NAME(rollouts_advance_grid)(const struct sable_rollouts_grid 
             uint32_t turn = (f < turn_right ? 1u : 0u) - (f < turn_left ? 2u : 0u);
             uint32_t d = ((policy >> (u[l] >> 28 << 1)) + turn) & 3;
             uint32_t now = row[state[l]] >> (d << 3);
-            uint32_t step = ((d & 1) ? 1 : width) * ((d == 0 || d == 3) ? -1u : 1u);
+            uint32_t step = ((d & 1) ? 1 : stride) * ((d == 0 || d == 3) ? -1u : 1u);
             step += (now & SABLE_ARRIVAL_WRAPS) ? width * (d == 1 ? -1u : 1u) : 0;
             state[l] += (now & SABLE_ARRIVAL_MOVES) ? step : 0;
             length[l] += sable_rollouts_after_end(now) ? 0 : 1;

@@ -64,10 +64,10 @@ struct walkers {
 /* Returns the arrivals: their byte is the lowest of each lane. */
 static inline __m256i grid_step(const struct sable_rollouts_grid *grid, struct walkers *w, __m256i u, bool wraps)
 {
-    const int width = (int)grid->width;
+    const int width = (int)grid->width, stride = (int)grid->stride;
     const __m256i nothing = _mm256_set1_epi32(SABLE_ARRIVAL_REWARD);
     /* Moves by d and SABLE_ARRIVAL_MOVES: the three low bits of an arrival. */
-    const __m256i delta = _mm256_setr_epi32(0, 0, 0, 0, -width, 1, width, -1);
+    const __m256i delta = _mm256_setr_epi32(0, 0, 0, 0, -stride, 1, stride, -1);
     __m256i row = _mm256_i32gather_epi32((const int *)grid->row, w->state, 4);
     /* Fractions and thresholds are below 2³¹: signed comparisons will do. A comparison's truth is −1. */
     __m256i fraction = _mm256_and_si256(u, _mm256_set1_epi32(0xfffffff));

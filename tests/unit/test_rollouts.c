@@ -114,7 +114,7 @@ static const struct sable_rollouts_grid_rules rules = {.slip = 0.3,
 
 static bool make_grid(int64_t height, int64_t width, bool wraps, struct sable_rollouts_grid *grid)
 {
-    uint8_t kind[CELLS];
+    static uint8_t kind[520 * 520];
     const struct sable_gridworld_densities share = {0.1, 0.1, 0.05, 0.05, 0.05};
     struct sable_rollouts_grid_rules own = rules;
     own.policy = sable_rollouts_policy(3, 7, 4, 2);
@@ -148,13 +148,15 @@ static const struct sable_rollouts_share all = {
 static void grids_in_lanes_give_the_bits_of_the_textbook(void **state)
 {
     (void)state;
-    /* Two fit two registers and one; two go round. */
-    static const int64_t shape[5][2] = {{HEIGHT, WIDTH}, {4, 8}, {3, 5}, {HEIGHT, WIDTH}, {4, 5}};
-    for (int k = 0; k < 5; k++) {
+    /* Two fit two registers and one; three are large, of seams almost alone; four go round. */
+    static const int64_t shape[8][2] = {{HEIGHT, WIDTH}, {4, 8},     {3, 5},     {HEIGHT, WIDTH},
+                                        {4, 5},          {520, 520}, {3, 90000}, {90000, 3}};
+    for (int k = 0; k < 8; k++) {
         struct sable_rollouts_grid grid;
         struct sable_rollouts_totals expected = {0};
         struct sable_rollouts_chunk expected_chunk[CHUNKS];
-        assert_true(make_grid(shape[k][0], shape[k][1], k > 2, &grid));
+        assert_true(make_grid(shape[k][0], shape[k][1], k == 3 || k == 4 || k > 5, &grid));
+        assert_true((grid.into != NULL) == (k > 4));
         sable_rollouts_reference_grid(&grid, &all, &expected, expected_chunk);
         assert_int_equal(expected.returns.count, EPISODES);
         assert_true(expected.cut > 0 && expected.cut < EPISODES);
