@@ -31,6 +31,8 @@ static const struct sable_fault faults[] = {
     [FAULT_SKIP_BLOCK - 1] = {"skip_block", "leave out the first leaf of keys"},
     [FAULT_STALE_KEYS - 1] = {"stale_keys", "attend to the first half of a rank's keys twice, as from a stale buffer"},
     [FAULT_WRONG_SCALE - 1] = {"wrong_scale", "scale the logits by 1 % too much"},
+    [FAULT_WRONG_RESCALE - 1] = {"wrong_rescale",
+                                 "raise the maximum of each row's first keys without rescaling their sums"},
     [FAULT_LOST_RANK - 1] = {"lost_rows", "leave the second half of each rank's rows 0"},
     [FAULT_FLIP_BIT - 1] = {"flip_bit", "flip a bit of one value of each rank's middle row"},
     [FAULT_NAN - 1] = {"nan", "make one value of each rank NaN"},

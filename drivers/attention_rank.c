@@ -368,7 +368,21 @@ static int allocate(struct attention_rank *a, const struct extents *e, int fault
         return sable_fail(error, SABLE_ENVIRONMENT, "attention: out of memory for q, k, v and out");
     if (fault == FAULT_SKIP_BLOCK)
         sable_attention_leave_out(a->attention, 0);
+    if (fault == FAULT_WRONG_RESCALE)
+        sable_attention_raise_maximum(a->attention);
     return SABLE_OK;
+}
+
+/* Ring: keys travel while the ones before are computed with. Flops of a step over bytes that it sends; under a causal
+ * mask half of the pairs of a step are left. */
+static void tell_overlap(const struct attention_rank *a, struct sable_context *context)
+{
+    const struct sable_attention_shape *s = &a->shape;
+    const double flops = (double)s->heads * (double)s->queries / (s->causal ? 4 : 2);
+    if (a->strategy == STRATEGY_RING && a->layout.ranks > 1)
+        sable_note_that(context, "overlap_condition",
+                        "a step's transfer is hidden where a rank's (flop/s) / (byte/s sent) is at most %.4g",
+                        flops / ((double)s->kv_heads * a->layout.ranks));
 }
 
 int attention_prepare(const struct sable_attention_shape *shape, int strategy, struct sable_context *context,
@@ -383,6 +397,7 @@ int attention_prepare(const struct sable_attention_shape *shape, int strategy, s
     struct extents e = extents_of(&a->shape, a->strategy, a->layout);
     a->part = e.part, a->shard = e.shard;
     a->keys = e.keys, a->kv_first = e.kv_first, a->kv_count = e.kv_count;
+    tell_overlap(a, context);
     allocate(a, &e, context->fault, error);
     return sable_agree(context->comm, error);
 }

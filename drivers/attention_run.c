@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "attention_share.h"
+#include "sable_array.h"
 
 /* ---- Faults ---- */
 
@@ -65,27 +66,45 @@ static void spoil_after(struct attention_rank *a, int fault)
 
 /* ---- Reference ---- */
 
+/* out and lse of one row over keys [skip, seen) of its head. room: [keys] and [dim_v]. */
+static void reference_row(const struct sable_attention_shape *s, int fault, const float *q, int64_t seen,
+                          const float *k, const float *v, double *room, double *out, double *lse)
+{
+    double *first = room + s->keys, before;
+    int64_t count = s->leaf < seen ? s->leaf : seen, skip = fault == FAULT_SKIP_BLOCK && s->leaf < seen ? s->leaf : 0;
+    if (fault != FAULT_WRONG_RESCALE) {
+        sable_attention_row_reference(s, q, seen - skip, k + skip * s->dim, v + skip * s->dim_v, room, out, lse);
+        return;
+    }
+    /* The first leaf's sums relative to a maximum that is too large: all its weights are twice what they should be. */
+    sable_attention_row_reference(s, q, count, k, v, room, first, &before);
+    sable_attention_row_reference(s, q, seen - count, k + count * s->dim, v + count * s->dim_v, room, out, lse);
+    before += log(2);
+    const double most = fmax(before, *lse), a = exp(before - most), b = exp(*lse - most);
+    for (int64_t d = 0; d < s->dim_v && most > -INFINITY; d++)
+        out[d] = (a * first[d] + b * out[d]) / (a + b);
+    *lse = most > -INFINITY ? most + log(a + b) : most;
+}
+
 int attention_run_reference(struct attention_rank *a, struct sable_context *context, struct sable_error *error)
 {
     struct sable_attention_shape s = a->shape;
-    double *logit = malloc((size_t)s.keys * sizeof *logit), *row = malloc((size_t)s.dim_v * sizeof *row), lse;
-    if (!logit || !row)
+    double *room = sable_array(s.keys + s.dim_v, 1, sizeof *room), *row = sable_array(s.dim_v, 1, sizeof *row), lse;
+    if (!room || !row)
         sable_fail(error, SABLE_ENVIRONMENT, "attention: out of memory for a row of logits");
     spoil_before(a, context->fault);
     s.scale *= context->fault == FAULT_WRONG_SCALE ? 1.01 : 1;
-    int64_t skipped = context->fault == FAULT_SKIP_BLOCK ? s.leaf : 0;
     for (int64_t i = 0; i < a->part.heads * s.queries && !error->code; i++) {
         int64_t kv = sable_attention_kv_head(&s, a->part.head + i / s.queries) - a->kv_first, r = i % s.queries;
-        int64_t seen = s.causal ? r + s.keys - s.queries + 1 : s.keys, skip = skipped < seen ? skipped : 0;
-        sable_attention_row_reference(&s, a->q + i * s.dim, (seen < 0 ? 0 : seen) - skip,
-                                      a->k + (kv * s.keys + skip) * s.dim, a->v + (kv * s.keys + skip) * s.dim_v, logit,
-                                      row, &lse);
+        int64_t seen = s.causal ? r + s.keys - s.queries + 1 : s.keys;
+        reference_row(&s, context->fault, a->q + i * s.dim, seen < 0 ? 0 : seen, a->k + kv * s.keys * s.dim,
+                      a->v + kv * s.keys * s.dim_v, room, row, &lse);
         for (int64_t d = 0; d < s.dim_v; d++)
             a->out[i * s.dim_v + d] = (float)row[d];
         a->lse[i] = (float)lse;
     }
-    free(logit);
-    free(row);
+    sable_array_free(room);
+    sable_array_free(row);
     spoil_after(a, context->fault);
     return error->code;
 }

@@ -64,6 +64,12 @@ struct sable_layout {
 struct sable_input; /* input.h */
 struct sable_clock; /* measure.c */
 
+/* A fact that a driver finds out in a launch: a peer's library, a condition that the measured time depends on. */
+struct sable_note {
+    char name[32], text[224];
+};
+enum { SABLE_MAX_NOTES = 8 };
+
 /* What one rank knows while a workload runs. Owned by the harness. */
 struct sable_context {
     MPI_Comm comm; /* the workload's own ranks; errors return */
@@ -75,11 +81,18 @@ struct sable_context {
     /* Counted by the driver during `run` with sable_count_sent(); zeroed by the harness before each repetition. */
     uint64_t bytes_sent, messages;
     struct sable_clock *clock;
+    int notes;
+    struct sable_note note[SABLE_MAX_NOTES]; /* by sable_note_that() */
 };
 
 /* During `run`: from here on time belongs to phase `phase` (an index into the workload's `phases`). A repetition starts
  * in phase 0; a rank's phases add up to its time. */
 void sable_phase(struct sable_context *context, int phase);
+
+/* From `setup`, or `run`'s first call: a fact of this run. Rank 0's is printed below the table and stored as the run's
+ * attribute `name`, which no other attribute may have; the same name again replaces it. */
+void sable_note_that(struct sable_context *context, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static inline void sable_count_sent(struct sable_context *context, size_t bytes)
 {

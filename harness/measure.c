@@ -1,6 +1,7 @@
 #include "measure.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,21 @@ double sable_now(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void sable_note_that(struct sable_context *context, const char *name, const char *format, ...)
+{
+    int i = 0;
+    while (i < context->notes && strcmp(context->note[i].name, name) != 0)
+        i++;
+    if (i == SABLE_MAX_NOTES)
+        return;
+    context->notes = i < context->notes ? context->notes : i + 1;
+    snprintf(context->note[i].name, sizeof context->note[i].name, "%s", name);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(context->note[i].text, sizeof context->note[i].text, format, arguments);
+    va_end(arguments);
 }
 
 void sable_phase(struct sable_context *context, int phase)
@@ -267,6 +283,8 @@ static void describe_run(const struct sable_job *job, int v, const struct series
     run->phases = series->clock.phases;
     for (int phase = 0; phase < run->phases; phase++)
         snprintf(run->phase_name[phase], sizeof run->phase_name[phase], "%s", workload->phases[phase]);
+    run->notes = series->context.notes;
+    memcpy(run->note, series->context.note, sizeof run->note);
     run->peer = job->variant[v]->peer;
     run->layout_invariant = workload->layout_invariant && !run->peer;
     snprintf(run->fom_name, sizeof run->fom_name, "%s", workload->fom.name);

@@ -112,6 +112,8 @@ static void print_remarks(FILE *stream, const struct sable_run *run)
             fprintf(stream, "%s %s: check %s failed: %.17g, expected %.17g within %.3g\n", run->name, run->variant,
                     check->name, check->value, check->expected, check->tolerance);
     }
+    for (int i = 0; i < run->notes; i++)
+        fprintf(stream, "%s %s: %s: %s\n", run->name, run->variant, run->note[i].name, run->note[i].text);
     for (const char *line = run->warnings; *line;) {
         int length = (int)strcspn(line, "\n");
         fprintf(stream, "%s %s: %.*s\n", run->name, run->variant, length, line);
@@ -236,6 +238,10 @@ static json_t *json_of_run(const struct sable_run *run)
         sable_verdict_name(run->verdict), "digest", digest, "checks", json_of_checks(run), "warnings", run->warnings);
     json_object_update_new(json, rest);
     json_object_set_new(json, "phases", json_of_phases(run));
+    json_t *notes = json_object();
+    for (int i = 0; i < run->notes; i++)
+        json_object_set_new(notes, run->note[i].name, json_string(run->note[i].text));
+    json_object_set_new(json, "notes", notes);
     return json;
 }
 

@@ -441,7 +441,13 @@ static herr_t put_outcome(hid_t group, const struct sable_run *run)
         written = sable_hdf5_put_real(group, reals[i].name, reals[i].value);
     for (size_t i = 0; i < sizeof texts / sizeof *texts && written >= 0; i++)
         written = sable_hdf5_put_text(group, texts[i].name, texts[i].text);
-    return written;
+    char names[sizeof run->note] = "";
+    for (int i = 0; i < run->notes && written >= 0; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s\n", run->note[i].name);
+        written = sable_hdf5_put_text(group, run->note[i].name, run->note[i].text);
+    }
+    return written >= 0 && run->notes > 0 ? sable_hdf5_put_text(group, "notes", names) : written;
 }
 
 static herr_t put_times(hid_t group, const struct sable_run *run)

@@ -71,6 +71,8 @@ struct sable_run {
     uint64_t digest;
     bool has_digest, layout_invariant, peer; /* layout_invariant: of the variant, so not of a peer */
     char warnings[2000];                     /* lines */
+    int notes;
+    struct sable_note note[SABLE_MAX_NOTES]; /* of rank 0 */
     int64_t order;                           /* place in the launch */
 };
 

@@ -134,6 +134,20 @@ static bool read_verdict(hid_t group, const char *name, enum sable_verdict *verd
     return false;
 }
 
+/* `notes` names, a line each, the attributes that hold facts of the run; many runs have none. */
+static void read_notes(hid_t group, struct sable_run *run)
+{
+    char names[sizeof run->note];
+    if (!sable_hdf5_get_text(group, "notes", names, sizeof names))
+        return;
+    for (char *name = names, *end; (end = strchr(name, '\n')) && run->notes < SABLE_MAX_NOTES; name = end + 1) {
+        struct sable_note *note = &run->note[run->notes];
+        *end = '\0';
+        snprintf(note->name, sizeof note->name, "%.*s", (int)sizeof note->name - 1, name);
+        run->notes += sable_hdf5_get_text(group, note->name, note->text, sizeof note->text);
+    }
+}
+
 static bool read_outcome(hid_t group, struct sable_run *run)
 {
     char digest[32], *end;
@@ -166,6 +180,7 @@ static bool read_outcome(hid_t group, struct sable_run *run)
     run->growth = 1;
     sable_hdf5_get_integer(group, "growth", &run->growth);              /* as this */
     sable_hdf5_get_text(group, "input", run->input, sizeof run->input); /* files before 0.1 had none */
+    read_notes(group, run);
     run->has_digest = digest[0] != '\0';
     run->digest = strtoull(digest, &end, 16);
     if (*end || !sable_hdf5_get_integer(group, "layout_invariant", &invariant) ||

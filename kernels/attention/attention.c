@@ -23,6 +23,7 @@ struct sable_attention {
     float *floats; /* all of the scratch and the nodes */
     struct attention_slot *slots;
     int64_t left_out;
+    bool raises_maximum;
 };
 
 int64_t sable_attention_kv_head(const struct sable_attention_shape *shape, int64_t head)
@@ -170,6 +171,11 @@ void sable_attention_leave_out(struct sable_attention *a, int64_t leaf)
     a->left_out = leaf;
 }
 
+void sable_attention_raise_maximum(struct sable_attention *a)
+{
+    a->raises_maximum = true;
+}
+
 /* ---- Tasks ---- */
 
 struct task {
@@ -227,6 +233,8 @@ static void end(const struct sable_attention *a, const struct task *t, struct at
                 float *lse)
 {
     int64_t at = t->head * rows_of(a) + t->local;
+    for (int r = 0; r < BLOCK && a->raises_maximum && set->count > 0; r++)
+        set->slot[0].node[r] += 1;
     SABLE_ISA_PICK(sable_attention_finish)(a->shape.dim_v, t->rows, set, out + at * a->shape.dim_v, lse + at);
 }
 

@@ -80,8 +80,10 @@ void sable_attention_add(struct sable_attention *attention, const float *q, cons
                          void (*progress)(void *), void *data);
 void sable_attention_finish(struct sable_attention *attention, float *out, float *lse);
 
-/* Makes a wrong answer, for tests of verification: leaves out this leaf; −1: none. */
+/* Make wrong answers, for tests of verification: leave out this leaf (−1: none); raise the maximum of the first keys of
+ * each row by one power of two without rescaling their sums, before they are joined with the others. */
 void sable_attention_leave_out(struct sable_attention *attention, int64_t leaf);
+void sable_attention_raise_maximum(struct sable_attention *attention);
 
 /* Elements [first, first + count) of a tensor, uniform on a grid of 2⁻²² in [−2, 2): exact in fp32, a function of the
  * element's place, the seed and the purpose (docs/determinism.md) alone. */

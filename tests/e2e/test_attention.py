@@ -192,9 +192,20 @@ def test_every_strategy_gives_the_same_bits_and_sends_what_the_model_says(run, t
     assert len(digests) == 1, digests
 
 
+@pytest.mark.parametrize("mask, balance", [("full", 6 * 77 / (2 * 3 * 3)), ("causal", 6 * 77 / (4 * 3 * 3))])
+def test_a_ring_tells_when_its_transfers_are_hidden(run, tmp_path, mask, balance):
+    """Flops of a step over its bytes: H·Sq / (2·Hk·ranks), half of it under a causal mask."""
+    told = run("run", "attention/prefill", *ONCE, "-c", "T", "-s", "strategy=ring", "-s", f"mask={mask}", "-o", "o.h5",
+               "--force", ranks=3)
+    with h5py.File(tmp_path / "o.h5") as file:
+        text = file["runs/attention/prefill/sable"].attrs["overlap_condition"].decode()
+    assert float(text.split()[-1]) == pytest.approx(balance, rel=1e-3)
+    assert f"overlap_condition: {text}" in told.out and text in run("show", "o.h5").out
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES[1:])
 def test_a_fault_is_seen_with_every_strategy(run, strategy):
-    for fault in ("stale_keys", "lost_rows"):  # test_verification.py takes all with the default strategy
+    for fault in ("stale_keys", "wrong_rescale", "lost_rows"):  # test_verification.py takes all with the default strategy
         told = run("run", "attention/prefill", *ONCE, "-c", "T", "-s", f"strategy={strategy}", "--inject-fault", fault,
                    ranks=2)
         assert told.code == 1, (strategy, fault, told)
