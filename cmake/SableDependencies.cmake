@@ -38,6 +38,7 @@ function(sable_check_hdf5_flavour)
 endfunction()
 sable_check_hdf5_flavour()
 # MPICH's MPI_STATUSES_IGNORE is the address 1, which gcc takes for an array that is too small.
+include(CheckCSourceCompiles)
 include(CheckSymbolExists)
 set(CMAKE_REQUIRED_LIBRARIES MPI::MPI_C)
 check_symbol_exists(MPICH_VERSION mpi.h SABLE_MPI_IS_MPICH)
@@ -72,9 +73,22 @@ include_directories(SYSTEM ${RANDOM123_INCLUDE_DIR})
 # FFTW, single precision (the peer of ssm/s4 and ssm/s4d) and double (their checks).
 pkg_check_modules(FFTW REQUIRED IMPORTED_TARGET fftw3f fftw3)
 
-# OpenBLAS, optional: the dense peer of ssm/hippo, loaded on demand (kernels/ssm/sable_hippo_blas.h).
+# OpenBLAS, optional: a peer of ssm/hippo and attention/prefill, loaded on demand (kernels/common/sable_blas.h).
 pkg_check_modules(OPENBLAS openblas)
 if(OPENBLAS_FOUND)
   find_library(SABLE_OPENBLAS openblas HINTS ${OPENBLAS_LIBRARY_DIRS})
   get_filename_component(SABLE_OPENBLAS "${SABLE_OPENBLAS}" REALPATH CACHE) # what runs needs no libopenblas-dev
+endif()
+
+# oneDNN 2, optional: a peer of attention/prefill (kernels/attention/row_onednn.c). Its OpenMP has to be that of sable.
+find_path(SABLE_ONEDNN_INCLUDE_DIR oneapi/dnnl/dnnl.h)
+find_library(SABLE_ONEDNN dnnl)
+if(SABLE_ONEDNN AND SABLE_ONEDNN_INCLUDE_DIR)
+  set(CMAKE_REQUIRED_INCLUDES ${SABLE_ONEDNN_INCLUDE_DIR})
+  check_c_source_compiles("#include <oneapi/dnnl/dnnl.h>
+    #if DNNL_VERSION_MAJOR != 2 || DNNL_CPU_RUNTIME != DNNL_RUNTIME_OMP
+    #error another interface
+    #endif
+    int main(void) { return 0; }" SABLE_ONEDNN_FITS)
+  unset(CMAKE_REQUIRED_INCLUDES)
 endif()

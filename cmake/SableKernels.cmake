@@ -43,6 +43,9 @@ function(sable_add_kernels target)
   endforeach()
   target_include_directories(${target} PUBLIC $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/sable>)
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:sable_flags> PUBLIC OpenMP::OpenMP_C m ${CMAKE_DL_LIBS} PkgConfig::FFTW)
+  if(SABLE_ONEDNN_FITS)
+    target_link_libraries(${target} PUBLIC ${SABLE_ONEDNN})
+  endif()
 endfunction()
 
 # Writes build_info.h (version, revision, compiler, flags, data folders) for `target`.

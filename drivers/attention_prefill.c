@@ -81,7 +81,8 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .working_set = 4 * (dims * (rows + keys) + rows),
         .bytes_network = bytes,
         .messages = messages,
-        .memory = attention_memory(s, strategy, layout, a && a->reference),
+        .memory = attention_memory(s, strategy, layout, a && a->reference) +
+                  (a && a->peer ? sable_attention_rows_memory(s, layout.threads) : 0),
     };
 }
 
@@ -89,6 +90,17 @@ static void free_state(void *state)
 {
     attention_free(state);
     free(state);
+}
+
+static int open_peer(enum sable_row_library library, struct sable_context *context, struct attention_rank *a,
+                     struct sable_error *error)
+{
+    a->peer = sable_attention_rows_open(library, &a->shape, context->layout.threads);
+    if (!a->peer)
+        return sable_fail(error, SABLE_ENVIRONMENT, "attention/prefill: %s cannot be loaded, or memory is short",
+                          context->variant);
+    sable_note_that(context, "peer_library", "%s", sable_attention_rows_library(a->peer));
+    return SABLE_OK;
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
@@ -99,7 +111,11 @@ static int setup(const void *params, struct sable_context *context, void **state
     *state = a;
     if (sable_agree(context->comm, error))
         return error->code;
-    return attention_make(params, context, strcmp(context->variant, "reference") == 0, a, error);
+    if (attention_make(params, context, strcmp(context->variant, "sable") != 0, a, error))
+        return error->code;
+    if (strcmp(context->variant, "openblas") == 0)
+        return open_peer(SABLE_ROWS_OPENBLAS, context, a, error);
+    return strcmp(context->variant, "onednn") == 0 ? open_peer(SABLE_ROWS_ONEDNN, context, a, error) : SABLE_OK;
 }
 
 /* What a run does not write must not be right by chance. */
@@ -126,9 +142,19 @@ static int run_reference(void *state, struct sable_context *context, struct sabl
     return attention_run_reference(state, context, error);
 }
 
+#if defined SABLE_HAVE_OPENBLAS || defined SABLE_HAVE_ONEDNN
+static int run_by_rows(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return attention_run_by_rows(state, context, error);
+}
+#endif
+
+/* A peer may sum a row's terms one after another, not by leaves: its bound has as many roundings. */
 static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
 {
-    return attention_verify(state, context, checks, error);
+    struct attention_rank a = *(struct attention_rank *)state;
+    a.shape.leaf = a.peer && a.shape.keys > a.shape.leaf ? a.shape.keys : a.shape.leaf;
+    return attention_verify(&a, context, checks, error);
 }
 
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
@@ -162,6 +188,12 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
 static const struct sable_variant variants[] = {
     {"reference", "the textbook in double precision, row by row, one thread a rank, heads over ranks", run_reference},
     {"sable", "tiles with a running maximum, SIMD over queries, all threads; the same bits for any layout", run},
+#ifdef SABLE_HAVE_OPENBLAS
+    {"openblas", "OpenBLAS's sgemm by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows, true},
+#endif
+#ifdef SABLE_HAVE_ONEDNN
+    {"onednn", "oneDNN's matmul by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows, true},
+#endif
     {0},
 };
 

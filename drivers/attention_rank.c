@@ -432,6 +432,7 @@ void attention_free(struct attention_rank *a)
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         sable_array_free(arrays[i]);
     sable_attention_free(a->attention);
+    sable_attention_rows_close(a->peer);
 }
 
 struct sable_attention_part attention_result(const struct attention_rank *a, float **out, float **lse)

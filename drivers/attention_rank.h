@@ -6,6 +6,7 @@
 
 #include "driver.h"
 #include "sable_attention.h"
+#include "sable_attention_rows.h"
 
 enum attention_strategy { STRATEGY_HEADS, STRATEGY_ULYSSES, STRATEGY_RING, STRATEGY_ALLGATHER };
 enum attention_phase { PHASE_COMPUTE, PHASE_COMMUNICATE, PHASE_WAIT };
@@ -62,7 +63,7 @@ typedef int attention_fetcher(const struct attention_rank *a, const struct sable
 struct attention_rank {
     struct sable_attention_shape shape;
     attention_fetcher *fetch; /* where q, k and v come from, if they are neither drawn nor read: attention_fetch() */
-    bool reference, from_file, finite; /* finite: all inputs of this rank are */
+    bool reference, from_file, finite; /* reference: the textbook or a peer; finite: all inputs of this rank are */
     int strategy;
     struct sable_layout layout;
     struct sable_attention_part part;  /* computed here; and, but for ulysses, held here */
@@ -74,6 +75,7 @@ struct attention_rank {
     struct sable_attention_part shard; /* ulysses: the rows of all heads that are held here */
     float *shard_q, *shard_k, *shard_v, *shard_out, *shard_lse;
     struct sable_attention *attention;
+    struct sable_attention_rows_peer *peer; /* another library's products, or NULL */
     double bytes_memory;
 };
 
@@ -119,6 +121,7 @@ void attention_free(struct attention_rank *a);
 /* Collective, timed. Fill out and lse of the part (ulysses: of the shard). */
 int attention_run(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 int attention_run_reference(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
+int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 
 /* Where the result lies. */
 struct sable_attention_part attention_result(const struct attention_rank *a, float **out, float **lse);

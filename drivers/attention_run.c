@@ -109,6 +109,20 @@ int attention_run_reference(struct attention_rank *a, struct sable_context *cont
     return error->code;
 }
 
+/* ---- Peers ---- */
+
+int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error)
+{
+    const int fault = context->fault;
+    spoil_before(a, fault);
+    if (!sable_attention_by_rows(a->peer, &a->part, a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), a->q, a->k,
+                                 a->v, fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
+                                 fault == FAULT_WRONG_RESCALE ? a->shape.leaf : 0, a->out, a->lse))
+        sable_fail(error, SABLE_ENVIRONMENT, "attention: %s refused a product", sable_attention_rows_library(a->peer));
+    spoil_after(a, fault);
+    return error->code;
+}
+
 /* ---- Ring ---- */
 
 /* The two ranges of keys of a rank, in arrays of all its key heads. */

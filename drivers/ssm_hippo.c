@@ -214,6 +214,8 @@ static int setup(const void *params, struct sable_context *context, void **state
 #ifdef SABLE_HAVE_OPENBLAS
     if (!s->dense && context->variant[0] == 'o' && !(s->blas = sable_blas_open()))
         return sable_fail(error, SABLE_ENVIRONMENT, "ssm/hippo: %s could not be loaded", SABLE_HAVE_OPENBLAS);
+    if (s->blas)
+        sable_note_that(context, "peer_library", "%s", sable_blas_describe(s->blas));
 #endif
     if (allocate(s, error))
         return error->code;

@@ -5,61 +5,14 @@
 
 #ifdef SABLE_HAVE_OPENBLAS
 
-#include <cblas.h>
-#include <dlfcn.h>
 #include <math.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "blas.h"
 #include "sable_array.h"
 
 enum { CHANNELS = 64 /* of a block: N × 64 floats in L2 */ };
-
-struct sable_blas {
-    void *library;
-    __typeof__(cblas_strmm) *strmm;
-    __typeof__(cblas_strsm) *strsm;
-    __typeof__(cblas_strmv) *strmv;
-    __typeof__(cblas_strsv) *strsv;
-    __typeof__(cblas_sgemm) *sgemm;
-    __typeof__(cblas_sgemv) *sgemv;
-};
-
-struct sable_blas *sable_blas_open(void)
-{
-    struct sable_blas *blas = calloc(1, sizeof *blas);
-    const int threads = omp_get_max_threads();
-    const struct {
-        const char *name;
-        void *to;
-    } symbols[] = {{"cblas_strmm", &blas->strmm}, {"cblas_strsm", &blas->strsm}, {"cblas_strmv", &blas->strmv},
-                   {"cblas_strsv", &blas->strsv}, {"cblas_sgemm", &blas->sgemm}, {"cblas_sgemv", &blas->sgemv}};
-    if (!blas)
-        return NULL;
-    setenv("OPENBLAS_NUM_THREADS", "1", 1);
-    blas->library = dlopen(SABLE_HAVE_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
-    for (size_t i = 0; blas->library && i < sizeof symbols / sizeof *symbols; i++) {
-        void *symbol = dlsym(blas->library, symbols[i].name);
-        memcpy(symbols[i].to, &symbol, sizeof symbol);
-        if (!symbol) {
-            sable_blas_close(blas);
-            return NULL;
-        }
-    }
-    omp_set_num_threads(threads); /* which its OpenMP build changes */
-    if (blas->library)
-        return blas;
-    free(blas);
-    return NULL;
-}
-
-void sable_blas_close(struct sable_blas *blas)
-{
-    if (blas)
-        dlclose(blas->library);
-    free(blas);
-}
 
 static void copy_block(int64_t order, int64_t count, const float *from, int64_t from_row, float *to, int64_t to_row)
 {

@@ -1,23 +1,16 @@
 /* HiPPO's steps as dense products and triangular solves of a BLAS over all channels, as reference codes have them: a
- * peer of sable_legs_scan() and sable_window_scan(). Built where OpenBLAS was found (SABLE_HAVE_OPENBLAS), which is
- * loaded on demand: its constructor starts a thread on every core unless it is told otherwise before. */
+ * peer of sable_legs_scan() and sable_window_scan(). Built where OpenBLAS was found (sable_blas.h). */
 #ifndef SABLE_HIPPO_BLAS_H
 #define SABLE_HIPPO_BLAS_H
 
 #include <stdbool.h>
 
+#include "sable_blas.h"
 #include "sable_hippo.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-struct sable_blas;
-
-/* Loads OpenBLAS to run in its callers' threads; NULL if it is not to be had. Not thread-safe: it sets the
- * environment's OPENBLAS_NUM_THREADS. Freed by sable_blas_close(), which does nothing with NULL. */
-struct sable_blas *sable_blas_open(void);
-void sable_blas_close(struct sable_blas *blas);
 
 /* Steps begin < t ≤ end of LegS in float32: strmm and strsm (one channel: strmv and strsv). `signal` [length,
  * channels], `c` [order, channels] is updated. Each OpenMP thread calls OpenBLAS for its own channels. False if memory

@@ -1,0 +1,141 @@
+#include "sable_attention_rows.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "attention_rows.h"
+#include "row_products.h"
+#include "sable_array.h"
+
+enum { MOST_ROWS = 256 }; /* of a block */
+
+struct sable_attention_rows_peer {
+    struct sable_attention_shape shape;
+    int threads;
+    struct row_library library;
+    int64_t pitch; /* keys of a row of logits, rounded up to whole vectors and off powers of two */
+    float *logits; /* [threads][MOST_ROWS][pitch] */
+};
+
+static int64_t pitch_of(const struct sable_attention_shape *shape)
+{
+    return (shape->keys + 15) / 16 * 16 + 16;
+}
+
+double sable_attention_rows_memory(const struct sable_attention_shape *shape, int threads)
+{
+    return (double)threads * MOST_ROWS * (double)pitch_of(shape) * sizeof(float);
+}
+
+struct sable_attention_rows_peer *sable_attention_rows_open(enum sable_row_library library,
+                                                            const struct sable_attention_shape *shape, int threads)
+{
+    struct sable_attention_rows_peer *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->shape = *shape;
+    p->threads = threads;
+    p->pitch = pitch_of(shape);
+    if (!(library == SABLE_ROWS_OPENBLAS ? row_library_openblas(&p->library)
+                                         : row_library_onednn(threads, &p->library))) {
+        free(p);
+        return NULL;
+    }
+    p->logits = sable_array(threads * (int64_t)MOST_ROWS, p->pitch, sizeof *p->logits);
+    if (p->logits)
+        return p;
+    sable_attention_rows_close(p);
+    return NULL;
+}
+
+void sable_attention_rows_close(struct sable_attention_rows_peer *p)
+{
+    if (!p)
+        return;
+    p->library.close(p->library.library);
+    sable_array_free(p->logits);
+    free(p);
+}
+
+const char *sable_attention_rows_library(const struct sable_attention_rows_peer *p)
+{
+    return p->library.name;
+}
+
+/* Rows [row, row + rows) of one head. */
+struct block {
+    int64_t row, head;
+    int rows;
+    const float *q, *k, *v;
+    float *out, *lse;
+};
+
+static void double_weights(int64_t doubled, int64_t first_seen, int64_t pitch, const struct block *b, float *p,
+                           float *inverse)
+{
+    for (int r = 0; r < b->rows; r++) {
+        double sum = 1 / (double)inverse[r], more = 0;
+        for (int64_t c = 0; c < doubled && c < first_seen + r; c++) {
+            more += (double)p[r * pitch + c];
+            p[r * pitch + c] *= 2;
+        }
+        b->lse[r] += (float)log1p(more / sum);
+        inverse[r] = (float)(1 / (sum + more));
+    }
+}
+
+static bool attend(const struct sable_attention_rows_peer *p, double scale, const struct block *b, int64_t skip,
+                   int64_t doubled)
+{
+    const struct sable_attention_shape *s = &p->shape;
+    const int thread = omp_get_thread_num();
+    float *logits = p->logits + thread * (int64_t)MOST_ROWS * p->pitch, inverse[MOST_ROWS];
+    int64_t seen = s->causal ? b->row + s->keys - s->queries + 1 : s->keys, last = seen + (s->causal ? b->rows - 1 : 0);
+    last = last < s->keys ? last : s->keys;
+    skip = skip < last ? skip : 0;
+    const int64_t n = last - skip;
+    if (n <= 0) {
+        memset(b->out, 0, (size_t)(b->rows * s->dim_v) * sizeof *b->out);
+        for (int r = 0; r < b->rows; r++)
+            b->lse[r] = -INFINITY;
+        return true;
+    }
+    const struct row_product scores = {true, b->rows, n, s->dim, s->dim, s->dim, p->pitch};
+    const struct row_product values = {false, b->rows, s->dim_v, n, p->pitch, s->dim_v, s->dim_v};
+    if (!p->library.multiply(p->library.library, thread, &scores, b->q, b->k + skip * s->dim, logits))
+        return false;
+    SABLE_ISA_PICK(sable_attention_softmax_rows)(b->rows, n, seen - skip, p->pitch, scale, logits, inverse, b->lse);
+    if (doubled > 0)
+        double_weights(doubled < n ? doubled : n, s->causal ? seen : n, p->pitch, b, logits, inverse);
+    if (!p->library.multiply(p->library.library, thread, &values, logits, b->v + skip * s->dim_v, b->out))
+        return false;
+    SABLE_ISA_PICK(sable_attention_scale_rows)(b->rows, s->dim_v, inverse, b->out);
+    return true;
+}
+
+bool sable_attention_by_rows(struct sable_attention_rows_peer *p, const struct sable_attention_part *part, double scale,
+                             const float *q, const float *k, const float *v, int64_t skip, int64_t doubled, float *out,
+                             float *lse)
+{
+    const struct sable_attention_shape *s = &p->shape;
+    const int64_t size = p->library.block, blocks = (s->queries + size - 1) / size;
+    const int64_t first_kv = part->heads > 0 ? sable_attention_kv_head(s, part->head) : 0;
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) num_threads(p->threads) reduction(| : failed)
+    for (int64_t number = 0; number < part->heads * blocks; number++) {
+        const int64_t head = number / blocks, row = (blocks - 1 - number % blocks) * size; /* the longest first */
+        const int64_t kv = sable_attention_kv_head(s, part->head + head) - first_kv, at = head * s->queries + row;
+        const struct block b = {.row = row,
+                                .head = head,
+                                .rows = (int)(s->queries - row < size ? s->queries - row : size),
+                                .q = q + at * s->dim,
+                                .k = k + kv * s->keys * s->dim,
+                                .v = v + kv * s->keys * s->dim_v,
+                                .out = out + at * s->dim_v,
+                                .lse = lse + at};
+        failed |= !attend(p, scale, &b, skip, doubled);
+    }
+    return !failed;
+}
