@@ -80,10 +80,11 @@ if(OPENBLAS_FOUND)
   get_filename_component(SABLE_OPENBLAS "${SABLE_OPENBLAS}" REALPATH CACHE) # what runs needs no libopenblas-dev
 endif()
 
-# oneDNN 2, optional: a peer of attention/prefill (kernels/attention/row_onednn.c). Its OpenMP has to be that of sable.
+# oneDNN 2, optional: a peer of attention/prefill (kernels/attention/row_onednn.c). In sable's threads it takes each for
+# alone only if both have one OpenMP, which for packaged builds is GNU's.
 find_path(SABLE_ONEDNN_INCLUDE_DIR oneapi/dnnl/dnnl.h)
 find_library(SABLE_ONEDNN dnnl)
-if(SABLE_ONEDNN AND SABLE_ONEDNN_INCLUDE_DIR)
+if(SABLE_ONEDNN AND SABLE_ONEDNN_INCLUDE_DIR AND CMAKE_C_COMPILER_ID STREQUAL "GNU")
   set(CMAKE_REQUIRED_INCLUDES ${SABLE_ONEDNN_INCLUDE_DIR})
   check_c_source_compiles("#include <oneapi/dnnl/dnnl.h>
     #if DNNL_VERSION_MAJOR != 2 || DNNL_CPU_RUNTIME != DNNL_RUNTIME_OMP

@@ -189,7 +189,8 @@ static const struct sable_variant variants[] = {
     {"reference", "the textbook in double precision, row by row, one thread a rank, heads over ranks", run_reference},
     {"sable", "tiles with a running maximum, SIMD over queries, all threads; the same bits for any layout", run},
 #ifdef SABLE_HAVE_OPENBLAS
-    {"openblas", "OpenBLAS's sgemm by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows, true},
+    {"openblas", "OpenBLAS's sgemm by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows,
+     true},
 #endif
 #ifdef SABLE_HAVE_ONEDNN
     {"onednn", "oneDNN's matmul by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows, true},

@@ -115,8 +115,8 @@ int attention_run_by_rows(struct attention_rank *a, struct sable_context *contex
 {
     const int fault = context->fault;
     spoil_before(a, fault);
-    if (!sable_attention_by_rows(a->peer, &a->part, a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), a->q, a->k,
-                                 a->v, fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
+    if (!sable_attention_by_rows(a->peer, &a->part, a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), a->q,
+                                 a->k, a->v, fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
                                  fault == FAULT_WRONG_RESCALE ? a->shape.leaf : 0, a->out, a->lse))
         sable_fail(error, SABLE_ENVIRONMENT, "attention: %s refused a product", sable_attention_rows_library(a->peer));
     spoil_after(a, fault);

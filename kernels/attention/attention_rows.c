@@ -9,15 +9,26 @@
 #include "row_products.h"
 #include "sable_array.h"
 
-enum { MOST_ROWS = 256 }; /* of a block */
+enum { LEAST_ROWS = 64, MOST_ROWS = 256 }; /* of a block */
 
 struct sable_attention_rows_peer {
     struct sable_attention_shape shape;
     int threads;
     struct row_library library;
-    int64_t pitch; /* keys of a row of logits, rounded up to whole vectors and off powers of two */
+    int64_t block; /* rows */
+    int64_t pitch; /* keys of a row of logits, rounded up to whole vectors, and off powers of two */
     float *logits; /* [threads][MOST_ROWS][pitch] */
 };
+
+/* Rows of a block, as measured to be fastest for both libraries: many, so that packing the keys costs little; but under
+ * a causal mask half a block of logits on the diagonal is computed in vain. */
+static int64_t block_of(const struct sable_attention_shape *shape)
+{
+    int64_t block = MOST_ROWS;
+    while (shape->causal && block > LEAST_ROWS && block > shape->keys / 16)
+        block /= 2;
+    return block;
+}
 
 static int64_t pitch_of(const struct sable_attention_shape *shape)
 {
@@ -37,6 +48,7 @@ struct sable_attention_rows_peer *sable_attention_rows_open(enum sable_row_libra
         return NULL;
     p->shape = *shape;
     p->threads = threads;
+    p->block = block_of(shape);
     p->pitch = pitch_of(shape);
     if (!(library == SABLE_ROWS_OPENBLAS ? row_library_openblas(&p->library)
                                          : row_library_onednn(threads, &p->library))) {
@@ -66,7 +78,7 @@ const char *sable_attention_rows_library(const struct sable_attention_rows_peer 
 
 /* Rows [row, row + rows) of one head. */
 struct block {
-    int64_t row, head;
+    int64_t row;
     int rows;
     const float *q, *k, *v;
     float *out, *lse;
@@ -120,7 +132,7 @@ bool sable_attention_by_rows(struct sable_attention_rows_peer *p, const struct s
                              float *lse)
 {
     const struct sable_attention_shape *s = &p->shape;
-    const int64_t size = p->library.block, blocks = (s->queries + size - 1) / size;
+    const int64_t size = p->block, blocks = (s->queries + size - 1) / size;
     const int64_t first_kv = part->heads > 0 ? sable_attention_kv_head(s, part->head) : 0;
     int failed = 0;
 #pragma omp parallel for schedule(dynamic) num_threads(p->threads) reduction(| : failed)
@@ -128,7 +140,6 @@ bool sable_attention_by_rows(struct sable_attention_rows_peer *p, const struct s
         const int64_t head = number / blocks, row = (blocks - 1 - number % blocks) * size; /* the longest first */
         const int64_t kv = sable_attention_kv_head(s, part->head + head) - first_kv, at = head * s->queries + row;
         const struct block b = {.row = row,
-                                .head = head,
                                 .rows = (int)(s->queries - row < size ? s->queries - row : size),
                                 .q = q + at * s->dim,
                                 .k = k + kv * s->keys * s->dim,

@@ -141,7 +141,7 @@ static void close_onednn(void *library)
 bool row_library_onednn(int threads, struct row_library *library)
 {
     struct onednn *d = calloc(1, sizeof *d + (size_t)threads * sizeof d->worker[0]);
-    *library = (struct row_library){multiply, close_onednn, d, .block = 64};
+    *library = (struct row_library){multiply, close_onednn, d, {0}};
     if (!d)
         return false;
     d->threads = threads;
@@ -151,8 +151,8 @@ bool row_library_onednn(int threads, struct row_library *library)
     for (int t = 0; t < threads && good; t++)
         good = dnnl_stream_create(&d->worker[t].stream, d->engine, dnnl_stream_default_flags) == dnnl_success;
     const dnnl_version_t *version = dnnl_version();
-    snprintf(library->name, sizeof library->name, "oneDNN %d.%d.%d, instruction set %x", version->major,
-             version->minor, version->patch, (unsigned)dnnl_get_effective_cpu_isa());
+    snprintf(library->name, sizeof library->name, "oneDNN %d.%d.%d, instruction set %x", version->major, version->minor,
+             version->patch, (unsigned)dnnl_get_effective_cpu_isa());
     if (!good)
         close_onednn(d);
     return good;

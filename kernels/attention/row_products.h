@@ -16,7 +16,6 @@ struct row_library {
                      float *c);
     void (*close)(void *library);
     void *library;
-    int64_t block; /* rows with which it is fastest */
     char name[160];
 };
 

@@ -124,6 +124,26 @@ def test_any_shape_agrees_with_float64(run, tmp_path, shape, mask):
         assert (out[:, :, : sq - sk] == 0).all() and (lse[:, :, : sq - sk] == -numpy.inf).all()
 
 
+@pytest.mark.parametrize("variant", ["openblas", "onednn"])
+@pytest.mark.parametrize("mask", ["full", "causal"])
+def test_peers_by_rows_agree_with_float64_and_name_their_library(run, tmp_path, workloads, variant, mask):
+    """Blocks of whole and broken size, grouped heads, rows that see nothing, a negative scale."""
+    if variant not in workloads["attention/prefill"]["peers"]:
+        pytest.skip(f"sable was built without {variant}")
+    for (b, h, hk, sq, sk, d, dv), scale in [((1, 4, 2, 300, 300, 24, 17), None), ((2, 2, 1, 70, 33, 5, 8), -0.7),
+                                             ((1, 1, 1, 3, 1100, 64, 64), None)]:
+        random = numpy.random.default_rng(4)
+        q, k, v = (random.standard_normal(s).astype("f4") for s in ((b, h, sq, d), (b, hk, sk, d), (b, hk, sk, dv)))
+        out, lse = attend(run, tmp_path, "-V", variant, "-s", f"mask={mask}", q=q, k=k, v=v, threads=2,
+                          attributes={"scale": scale} if scale else None)
+        expected, expected_lse = exact(q, k, v, mask == "causal", scale)
+        numpy.testing.assert_allclose(out, expected, rtol=0, atol=5e-6)
+        numpy.testing.assert_allclose(lse, expected_lse, rtol=0, atol=5e-6)
+    with h5py.File(tmp_path / "out.h5") as file:
+        library = file[f"runs/attention/prefill/{variant}"].attrs["peer_library"].decode()
+    assert library.startswith({"openblas": "OpenBLAS", "onednn": "oneDNN"}[variant])
+
+
 def some(*shape, seed=5):
     return numpy.random.default_rng(seed).standard_normal(shape).astype("f4")
 
