@@ -220,6 +220,7 @@ const struct sable_workload sable_attention_backward_workload = {
     .layout_invariant = true,
     .check = check,
     .work = work,
+    .adopt = attention_adopt,
     .setup = setup,
     .reset = reset,
     .verify = verify,

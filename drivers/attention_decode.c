@@ -61,8 +61,8 @@ static const struct sable_field inputs[] = {
     {0},
 };
 static const struct sable_field outputs[] = {
-    {"out", "[B·H, Dv]", "attention (--keep full)"},
-    {"lse", "[B·H]", "natural logarithm of the sum of exponentials (--keep full)"},
+    {"out", "[B, H, 1, Dv]", "attention (--keep full)"},
+    {"lse", "[B, H, 1]", "natural logarithm of the sum of exponentials (--keep full)"},
     {0},
 };
 
@@ -144,16 +144,6 @@ static int run_reference(void *state, struct sable_context *context, struct sabl
     return decode_run_reference(state, context, error);
 }
 
-/* Heads, of the B·H, that this rank verifies and stores: those it computed; by tree, where all have all, a share. */
-static struct sable_attention_rows own_heads(const struct decode_rank *d, const struct sable_context *context)
-{
-    const struct sable_attention_shape *s = &d->base.shape;
-    const int64_t group = decode_group(s);
-    if (d->strategy == DECODE_TREE)
-        return attention_cut(s->batch * s->heads, 1, context->layout.rank, context->layout.ranks);
-    return (struct sable_attention_rows){d->part.kv_head * group, d->part.kv_heads * group};
-}
-
 /* By tree: do all ranks have the same result? A sum of its words tells. */
 static int check_copies(const struct decode_rank *d, struct sable_context *context, struct sable_checks *checks,
                         struct sable_error *error)
@@ -176,7 +166,7 @@ static int check_copies(const struct decode_rank *d, struct sable_context *conte
 static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
 {
     struct decode_rank *d = state;
-    const struct sable_attention_rows own = own_heads(d, context);
+    const struct sable_attention_rows own = decode_own_heads(d, context->layout.rank);
     const int64_t before = own.first - d->part.kv_head * decode_group(&d->base.shape);
     struct attention_rank part = d->base;
     part.reference = true;
@@ -189,28 +179,32 @@ static int verify(void *state, struct sable_context *context, struct sable_check
     return attention_verify(&part, context, checks, error);
 }
 
+/* The heads of a rank are no block of [B, H] where they begin or end amid a batch: rank 0 gathers them. */
 static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
 {
     const struct decode_rank *d = state;
     const struct sable_attention_shape *s = &d->base.shape;
-    const struct sable_attention_rows own = own_heads(d, context);
-    const int64_t before = own.first - d->part.kv_head * decode_group(s);
-    struct sable_array array = {.name = "out",
-                                .unit = "",
-                                .help = "attention",
-                                .keep = SABLE_KEEP_FULL,
-                                .type = SABLE_F32,
-                                .dims = 2,
-                                .global = {s->batch * s->heads, s->dim_v},
-                                .offset = {own.first, 0},
-                                .count = {own.count, s->dim_v},
-                                .labels = {"head", "channel"},
-                                .data = d->base.out + before * s->dim_v};
-    if (sable_put(sink, &array, error))
-        return error->code;
-    array.name = "lse", array.help = "log of the sum of exponentials", array.dims = 1;
-    array.data = d->base.lse + before;
-    return sable_put(sink, &array, error);
+    float *out, *lse;
+    if (!decode_gather_result(d, context, &out, &lse, error)) {
+        const int64_t batches = context->layout.rank == 0 ? s->batch : 0;
+        struct sable_array array = {.name = "out",
+                                    .unit = "",
+                                    .help = "attention",
+                                    .keep = SABLE_KEEP_FULL,
+                                    .type = SABLE_F32,
+                                    .dims = 4,
+                                    .global = {s->batch, s->heads, 1, s->dim_v},
+                                    .count = {batches, s->heads, 1, s->dim_v},
+                                    .labels = {"batch", "head", "query", "channel"},
+                                    .data = out};
+        struct sable_array sums = array;
+        sums.name = "lse", sums.help = "log of the sum of exponentials", sums.dims = 3, sums.data = lse;
+        if (!sable_put(sink, &array, error))
+            sable_put(sink, &sums, error);
+    }
+    sable_array_free(out);
+    sable_array_free(lse);
+    return error->code;
 }
 
 static const struct sable_variant variants[] = {
@@ -236,6 +230,7 @@ const struct sable_workload sable_attention_decode_workload = {
     .layout_invariant = true,
     .check = check,
     .work = work,
+    .adopt = attention_adopt,
     .setup = setup,
     .reset = reset,
     .verify = verify,

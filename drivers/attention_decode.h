@@ -44,6 +44,11 @@ void decode_traffic(const struct sable_attention_shape *shape, struct sable_layo
 /* Collective. */
 int decode_make(const struct attention_params *params, struct sable_context *context, bool reference,
                 struct decode_rank *d, struct sable_error *error);
+/* Heads, of the B·H, that rank `rank` verifies and stores: those it computed; by tree, where all have all, a share. */
+struct sable_attention_rows decode_own_heads(const struct decode_rank *d, int rank);
+/* Collective. The result of all heads on rank 0, nothing on others. Arrays are the caller's to free. */
+int decode_gather_result(const struct decode_rank *d, struct sable_context *context, float **out, float **lse,
+                         struct sable_error *error);
 void decode_free(struct decode_rank *d);
 
 /* Collective, timed. Fill base.out and base.lse: of the part's heads (tree: of all). */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention_share.h"
 #include "sable_array.h"
 
 /* ---- Who holds what ---- */
@@ -317,6 +318,42 @@ int decode_make(const struct attention_params *params, struct sable_context *con
     if (sable_agree(context->comm, error))
         return error->code;
     return fill(d, context, error);
+}
+
+struct sable_attention_rows decode_own_heads(const struct decode_rank *d, int rank)
+{
+    const struct sable_attention_shape *s = &d->base.shape;
+    const int64_t group = decode_group(s);
+    if (d->strategy == DECODE_TREE)
+        return attention_cut(s->batch * s->heads, 1, rank, d->base.layout.ranks);
+    const struct sable_attention_decode_part part = decode_part_of(s, d->strategy, rank, d->base.layout.ranks);
+    return (struct sable_attention_rows){part.kv_head * group, part.kv_heads * group};
+}
+
+int decode_gather_result(const struct decode_rank *d, struct sable_context *context, float **out, float **lse,
+                         struct sable_error *error)
+{
+    const struct sable_attention_shape *s = &d->base.shape;
+    const int ranks = context->layout.ranks, me = context->layout.rank;
+    const struct sable_attention_rows own = decode_own_heads(d, me);
+    const int64_t before = own.first - d->part.kv_head * decode_group(s), all = me == 0 ? s->batch * s->heads : 0;
+    struct sable_attention_part *from = malloc(2 * (size_t)ranks * sizeof *from), *to = from ? from + ranks : NULL;
+    for (int r = 0; r < ranks && from; r++) {
+        const struct sable_attention_rows heads = decode_own_heads(d, r);
+        from[r] = (struct sable_attention_part){heads.first, heads.count, {{0, 1}, {1, 0}}};
+        to[r] = (struct sable_attention_part){0, r == 0 ? s->batch * s->heads : 0, {{0, 1}, {1, 0}}};
+    }
+    float *parcel[2] = {sable_array(own.count, s->dim_v, sizeof(float)), sable_array(all, s->dim_v, sizeof(float))};
+    *out = sable_array(all, s->dim_v, sizeof **out), *lse = sable_array(all, 1, sizeof **lse);
+    if (!from || !parcel[0] || !parcel[1] || !*out || !*lse)
+        sable_fail(error, SABLE_ENVIRONMENT, "attention/decode: out of memory for the outputs");
+    if (!sable_agree(context->comm, error) &&
+        !attention_move(context, s->dim_v, from, to, d->base.out + before * s->dim_v, *out, parcel, error))
+        attention_move(context, 1, from, to, d->base.lse + before, *lse, parcel, error);
+    sable_array_free(parcel[0]);
+    sable_array_free(parcel[1]);
+    free(from);
+    return error->code;
 }
 
 void decode_free(struct decode_rank *d)

@@ -216,6 +216,7 @@ const struct sable_workload sable_attention_layer = {
     .layout_invariant = true,
     .check = check,
     .work = work,
+    .adopt = layer_adopt,
     .setup = setup,
     .reset = reset,
     .verify = verify,

@@ -56,6 +56,8 @@ float *layer_projected(const struct layer *l, enum layer_weight weight);
 /* out that the rows of y are made of: [B·H][rows][dim_v]. */
 const float *layer_out(const struct layer *l);
 
+/* The shape and width of the arrays of --input, into a struct layer_params. */
+int layer_adopt(void *params, struct sable_input *input, struct sable_error *error);
 double layer_memory(const struct sable_attention_shape *shape, int64_t width, int strategy, struct sable_layout layout,
                     bool reference);
 /* Bytes that a rank sends in a repetition, in how many messages. */

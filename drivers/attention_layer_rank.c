@@ -274,6 +274,18 @@ static int read_shape(struct sable_input *input, struct sable_attention_shape *s
     return attention_read_rules(input, s, error);
 }
 
+int layer_adopt(void *params, struct sable_input *input, struct sable_error *error)
+{
+    struct layer_params *p = params;
+    struct sable_attention_shape shape = layer_shape(p);
+    int64_t width = layer_width(p);
+    if (read_shape(input, &shape, &width, error) || layer_check(&shape, width, error))
+        return error->code;
+    attention_adopt_shape(&shape, &p->attention);
+    p->width = width;
+    return SABLE_OK;
+}
+
 /* ---- Making and freeing ---- */
 
 static float *floats(double n, bool *short_of_memory)

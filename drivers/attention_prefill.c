@@ -215,6 +215,7 @@ const struct sable_workload sable_attention_prefill = {
     .layout_invariant = true,
     .check = check,
     .work = work,
+    .adopt = attention_adopt,
     .setup = setup,
     .reset = reset,
     .verify = verify,

@@ -207,6 +207,20 @@ int attention_read_rules(struct sable_input *input, struct sable_attention_shape
     return SABLE_OK;
 }
 
+void attention_adopt_shape(const struct sable_attention_shape *s, struct attention_params *p)
+{
+    p->batch = s->batch, p->heads = s->heads, p->kv_heads = s->kv_heads, p->queries = s->queries, p->keys = s->keys;
+    p->dim = s->dim, p->dim_v = s->dim_v, p->causal = s->causal, p->scale = s->scale;
+}
+
+int attention_adopt(void *params, struct sable_input *input, struct sable_error *error)
+{
+    struct sable_attention_shape shape = attention_shape(params);
+    if (!attention_read_shape(input, &shape, error) && !attention_check_shape(&shape, error))
+        attention_adopt_shape(&shape, params);
+    return error->code;
+}
+
 /* ---- Making and freeing ---- */
 
 /* Elements of the rank's own arrays, of those for the exchange, and of the ulysses shard. */

@@ -85,6 +85,9 @@ struct sable_attention_shape attention_shape(const struct attention_params *para
 int attention_read_shape(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
 /* Its attributes causal and scale, where it has them. */
 int attention_read_rules(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
+/* The two as a workload's `adopt`: `params` are a struct attention_params. */
+int attention_adopt(void *params, struct sable_input *input, struct sable_error *error);
+void attention_adopt_shape(const struct sable_attention_shape *shape, struct attention_params *params);
 /* Refuses shapes that make no sense, with one line. */
 int attention_check_shape(const struct sable_attention_shape *shape, struct sable_error *error);
 

@@ -225,6 +225,9 @@ struct sable_workload {
     /* The work model. With state == NULL the prediction for --dry-run and the memory guard: `memory` must be right,
      * data-dependent counts (sweeps) may be 0. With a state: what the last run did. Not collective. */
     void (*work)(const void *params, struct sable_layout layout, const void *state, struct sable_work *work);
+    /* Puts the shape that --input gives into `params` (a copy), from which `work` then predicts; NULL: a file changes
+     * nothing of the prediction. Not collective. */
+    int (*adopt)(void *params, struct sable_input *input, struct sable_error *error);
     int (*setup)(const void *params, struct sable_context *context, void **state, struct sable_error *error);
     int (*reset)(void *state, struct sable_context *context, struct sable_error *error); /* untimed, before each run */
     int (*verify)(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error);

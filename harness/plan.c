@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "registry.h"
 #include "sable_random.h"
 
@@ -104,12 +105,34 @@ static int fill_params(const struct sable_options *options, const char *class_na
     return SABLE_OK;
 }
 
-/* Collective: the most that a rank needs, and the largest share of what a rank has. */
-static int predict_memory(MPI_Comm comm, struct sable_layout layout, double available, struct sable_plan_item *item,
-                          double *share, struct sable_error *error)
+/* Writes what --input changes of the parameters into `params`. */
+static int adopt_input(const char *path, const struct sable_workload *workload, void *params, struct sable_error *error)
 {
+    struct sable_input *input = NULL;
+    if (!sable_input_open_any(path, &input, error) && !sable_input_check(input, workload, error))
+        workload->adopt(params, input, error);
+    if (input)
+        sable_input_close(input);
+    return error->code;
+}
+
+/* Collective: the most that a rank needs, and the largest share of what a rank has. */
+static int predict_memory(const struct sable_options *options, MPI_Comm comm, struct sable_layout layout,
+                          double available, struct sable_plan_item *item, double *share, struct sable_error *error)
+{
+    const struct sable_workload *workload = item->workload;
     struct sable_work work = {0};
-    item->workload->work(item->params, layout, NULL, &work);
+    void *params = malloc(workload->params_size + 1);
+    if (!params)
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the parameters of %s", workload->name);
+    else {
+        memcpy(params, item->params, workload->params_size);
+        if (!options->input || !workload->adopt || !adopt_input(options->input, workload, params, error))
+            workload->work(params, layout, NULL, &work);
+    }
+    free(params);
+    if (sable_agree(comm, error))
+        return error->code;
     double need = work.memory * item->variants, own[2] = {need, available > 0 ? need / available : 0}, most[2];
     if (sable_check_mpi(MPI_Allreduce(own, most, 2, MPI_DOUBLE, MPI_MAX, comm), "MPI_Allreduce", error))
         return error->code;
@@ -129,7 +152,7 @@ static int largest_class(const struct sable_options *options, MPI_Comm comm, str
         last++;
     for (; last >= 0 && !(share <= options->memory); last--)
         if (fill_params(options, classes[last].name, layout, item, error) ||
-            predict_memory(comm, layout, available, item, &share, error))
+            predict_memory(options, comm, layout, available, item, &share, error))
             return error->code;
     return SABLE_OK;
 }
@@ -159,7 +182,7 @@ static int make_item(const struct sable_options *options, MPI_Comm comm, struct 
         fill_params(options, options->class_name, layout, item, error);
     if (sable_agree(comm, error) || (options->weak && agree_to_leave_out(comm, item, error)) || item->left_out[0] ||
         (strcmp(options->class_name, "auto") == 0 && largest_class(options, comm, layout, available, item, error)) ||
-        predict_memory(comm, layout, available, item, &share, error))
+        predict_memory(options, comm, layout, available, item, &share, error))
         return error->code;
     sable_params_settings(workload, item->params, item->setting);
     if (share > 1 && !options->dry_run)

@@ -144,6 +144,31 @@ def test_peers_by_rows_agree_with_float64_and_name_their_library(run, tmp_path, 
     assert library.startswith({"openblas": "OpenBLAS", "onednn": "oneDNN"}[variant])
 
 
+@pytest.mark.parametrize("workload", ["prefill", "backward", "decode", "layer"])
+def test_memory_is_predicted_from_the_shape_of_the_input(run, tmp_path, workload):
+    """As for the same shape by parameters."""
+    shape = {"batch": 2, "heads": 4, "kv_heads": 2, "dim": 24, "dim_v": 16, "keys": 900}
+    sq = 1 if workload == "decode" else 900
+    with h5py.File(tmp_path / "input.h5", "w") as file:
+        if workload == "layer":
+            del shape["keys"]
+            arrays = {"x": (2, 900, 50), "wq": (4, 50, 24), "wk": (2, 50, 24), "wv": (2, 50, 16), "wo": (4, 16, 50)}
+            shape["width"] = 50
+        else:
+            arrays = {"q": (2, 4, sq, 24), "k": (2, 2, 900, 24), "v": (2, 2, 900, 16)}
+        for name, size in arrays.items():
+            file.create_dataset(name, size, "f4")
+    if workload != "decode":
+        shape["queries"] = 900
+
+    def predicted(*arguments):
+        told = run("run", f"attention/{workload}", "-c", "T", "--dry-run", "--json", *arguments)
+        return told.json[0]["would_run"][0]["memory_per_rank"]
+
+    settings = [word for name, value in shape.items() for word in ("-s", f"{name}={value}")]
+    assert predicted("-i", "input.h5") == predicted(*settings) != predicted()
+
+
 def some(*shape, seed=5):
     return numpy.random.default_rng(seed).standard_normal(shape).astype("f4")
 
