@@ -76,3 +76,65 @@ def test_every_runner_says_in_words_what_it_lacks_and_names_workloads_that_exist
         spec.loader.exec_module(module)
         assert isinstance(module.available(), str), path
         assert set(module.WORKLOADS) <= set(workloads), path
+
+
+@pytest.fixture
+def runner():
+    """A module of scripts/peers/runners/, by name."""
+    import importlib.util
+
+    def load(name):
+        path = SOURCE / f"scripts/peers/runners/{name}.py"
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    sys.path.insert(0, str(SOURCE / "scripts/peers"))
+    yield load
+    sys.path.remove(str(SOURCE / "scripts/peers"))
+
+
+def garnet(folder, shape):
+    subprocess.run([sys.executable, SOURCE / "scripts/data/make-mdp", "--garnet", shape, "--gamma", "0.9", "-o", folder], check=True)
+    return folder / "garnet.h5"
+
+
+def values(sable, folder, *arguments):
+    done = sable("run", "value_iteration/model", *arguments, "-s", "tol=1e-9", "-n", "1", "--ceilings", "none", "-k", "full", "-V", "sable",
+                 "--force", "-o", "v.h5", cwd=folder)
+    assert done.code == 0, done.err
+    with h5py.File(folder / "v.h5") as file:
+        return file["runs/value_iteration/model/sable/outputs/v"][()]
+
+
+def test_the_model_that_madupite_is_given_is_the_model(sable, tmp_path, runner):
+    import mdp_model
+
+    path = garnet(tmp_path, "50,4,7")
+    runner("madupite").export(mdp_model.load(path), tmp_path)
+    own = values(sable, tmp_path, "-i", path)
+    exported = values(sable, tmp_path, "-i", tmp_path / "P.bin", "-s", f"rewards={tmp_path / 'g.bin'}", "-s", "gamma=0.9")
+    numpy.testing.assert_allclose(exported, own, rtol=0, atol=2e-9)
+
+
+def test_bounds_of_a_peers_values_hold(sable, tmp_path, runner):
+    import mdp_model
+
+    path = garnet(tmp_path, "60,3,5")
+    model, best = mdp_model.load(path), values(sable, tmp_path, "-i", path)
+    for wrong in (best, best + 3, best + numpy.linspace(0, 1e-3, 60)):
+        absolute, free = mdp_model.bounds(model, wrong)
+        off = wrong - best
+        assert numpy.abs(off).max() <= absolute + 1e-8 and (off.max() - off.min()) / 2 <= free + 1e-8
+    assert mdp_model.bounds(model, best + 3)[1] < 1e-8 < 1 < mdp_model.bounds(model, best + 3)[0]
+    policy = (model[1] + 0.9 * (model[0] @ best).reshape(60, 3)).argmax(axis=1)
+    numpy.testing.assert_allclose(runner("madupite").values_of(model, policy, 1e-10), best, rtol=0, atol=2e-9)
+
+
+def test_mdpsolver_is_given_rows_of_any_length(runner):
+    import scipy.sparse
+
+    rows = scipy.sparse.csr_matrix(([1, 0.25, 0.75, 0.5, 0.5, 1], [1, 0, 1, 0, 1, 0], [0, 1, 3, 5, 6]), shape=(4, 2))
+    probs, columns = runner("mdpsolver").lists((rows, None, 2, 0.9, 1, None))
+    assert probs == [[[1], [0.25, 0.75]], [[0.5, 0.5], [1]]] and columns == [[[1], [0, 1]], [[0, 1], [0]]]
