@@ -114,13 +114,14 @@ static bool attend(const struct sable_attention_rows_peer *p, double scale, cons
             b->lse[r] = -INFINITY;
         return true;
     }
-    const struct row_product scores = {true, b->rows, n, s->dim, s->dim, s->dim, p->pitch};
-    const struct row_product values = {false, b->rows, s->dim_v, n, p->pitch, s->dim_v, s->dim_v};
+    const int64_t pitch = p->library.dense && n % 16 == 0 ? n : p->pitch;
+    const struct row_product scores = {true, b->rows, n, s->dim, s->dim, s->dim, pitch};
+    const struct row_product values = {false, b->rows, s->dim_v, n, pitch, s->dim_v, s->dim_v};
     if (!p->library.multiply(p->library.library, thread, &scores, b->q, b->k + skip * s->dim, logits))
         return false;
-    SABLE_ISA_PICK(sable_attention_softmax_rows)(b->rows, n, seen - skip, p->pitch, scale, logits, inverse, b->lse);
+    SABLE_ISA_PICK(sable_attention_softmax_rows)(b->rows, n, seen - skip, pitch, scale, logits, inverse, b->lse);
     if (doubled > 0)
-        double_weights(doubled < n ? doubled : n, s->causal ? seen : n, p->pitch, b, logits, inverse);
+        double_weights(doubled < n ? doubled : n, s->causal ? seen : n, pitch, b, logits, inverse);
     if (!p->library.multiply(p->library.library, thread, &values, logits, b->v + skip * s->dim_v, b->out))
         return false;
     SABLE_ISA_PICK(sable_attention_scale_rows)(b->rows, s->dim_v, inverse, b->out);

@@ -141,7 +141,7 @@ static void close_onednn(void *library)
 bool row_library_onednn(int threads, struct row_library *library)
 {
     struct onednn *d = calloc(1, sizeof *d + (size_t)threads * sizeof d->worker[0]);
-    *library = (struct row_library){multiply, close_onednn, d, {0}};
+    *library = (struct row_library){multiply, close_onednn, d, true, {0}};
     if (!d)
         return false;
     d->threads = threads;

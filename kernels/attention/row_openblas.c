@@ -27,7 +27,7 @@ static void close_blas(void *library)
 bool row_library_openblas(struct row_library *library)
 {
     struct sable_blas *blas = sable_blas_open();
-    *library = (struct row_library){multiply, close_blas, blas, {0}};
+    *library = (struct row_library){multiply, close_blas, blas, false, {0}};
     if (blas)
         snprintf(library->name, sizeof library->name, "%s", sable_blas_describe(blas));
     return blas;

@@ -16,6 +16,7 @@ struct row_library {
                      float *c);
     void (*close)(void *library);
     void *library;
+    bool dense; /* faster where rows follow each other without a gap */
     char name[160];
 };
 
