@@ -38,7 +38,7 @@ static inline double reward_of(const struct gridworld_constants *model, int kind
 {
     double reward = kind == SABLE_CELL_FORBIDDEN ? model->reward[SABLE_CELL_FORBIDDEN] : model->reward[SABLE_CELL_FREE];
     reward = kind == SABLE_CELL_HOLE ? model->reward[SABLE_CELL_HOLE] : reward;
-    return (kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_TARGET) ? model->reward[SABLE_CELL_GOAL] : reward;
+    return ((kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_TARGET)) ? model->reward[SABLE_CELL_GOAL] : reward;
 }
 
 static inline double unless_wall(double arrival, double bump)
@@ -71,7 +71,7 @@ static inline void sweep_strip(const struct gridworld_constants *given, const ui
         double vertical = fma(model.intended, larger(x.north, x.south), model.sideways * (x.east + x.west));
         double horizontal = fma(model.intended, larger(x.east, x.west), model.sideways * (x.north + x.south));
         double best = larger(larger(vertical, horizontal), x.stay);
-        double gamma = (kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_HOLE) ? 0 : model.gamma;
+        double gamma = ((kind == SABLE_CELL_GOAL) | (kind == SABLE_CELL_HOLE)) ? 0 : model.gamma;
         next[i] = fma(gamma, best, reward);
         difference[i] = next[i] - x.stay;
     }
