@@ -1,5 +1,6 @@
 #include "ssm_outer.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,10 +8,9 @@
 #include "sable_array.h"
 
 enum { FAULT_LOST_CARRY = 1, FAULT_SHIFT, FAULT_WRONG_CHUNK, FAULT_SKIP_BLOCK, FAULT_FLIP_BIT, FAULT_NAN };
-enum { PHASE_SCAN, PHASE_CARRY, PHASE_OUTPUTS };
 const char *const outer_strategies[] = {"auto", "channels", "batch", "sequence", NULL};
 const char *const outer_phases[] = {
-    [PHASE_SCAN] = "scan", [PHASE_CARRY] = "carry", [PHASE_OUTPUTS] = "carried outputs", NULL};
+    [OUTER_COMPUTE] = "compute", [OUTER_COMMUNICATE] = "communicate", [OUTER_WAIT] = "wait", NULL};
 const struct sable_fault outer_faults[] = {
     {"lost_carry", "forget the states half way"},
     {"shift", "give the outputs one step late"},
@@ -51,7 +51,6 @@ struct outer_part outer_split(const struct outer_params *p, struct sable_layout 
 
 int outer_check(const struct outer_params *p, struct sable_layout layout, struct sable_error *error)
 {
-    (void)layout;
     int64_t row, all, states;
     if (p->heads % p->groups != 0)
         return sable_fail(error, SABLE_BAD_INPUT, "heads=%lld is no multiple of groups=%lld", (long long)p->heads,
@@ -65,6 +64,12 @@ int outer_check(const struct outer_params *p, struct sable_layout layout, struct
             error, SABLE_BAD_INPUT,
             "batch × heads × length × (keys + values) = %lld × %lld × %lld × %lld is more than 64 bits hold",
             (long long)p->batch, (long long)p->heads, (long long)p->length, (long long)(p->keys + p->values));
+    const struct outer_pieces pieces = outer_pieces(p, layout);
+    if (shares_time(p, layout) &&
+        (double)pieces.sequences * (double)pieces.heads * (double)(p->keys * p->values) > INT_MAX)
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "%lld × %lld rows of %lld × %lld states are too much to carry: take strategy=batch",
+                          (long long)p->batch, (long long)p->heads, (long long)p->keys, (long long)p->values);
     return SABLE_OK;
 }
 
@@ -80,15 +85,17 @@ void outer_work(const struct outer_params *p, struct sable_layout layout, bool b
                             [SABLE_OUTER_CHUNKED] = 4 * N * P + within,
                             [SABLE_OUTER_PARALLEL] = within};
     const double floats = steps * (2 * P + (by_key ? N : 2)) + 2 * group_steps * N;
-    const double adds = q.over_time ? rows * (double)q.chunks * N * P : 0;
+    const bool ahead = p->form == SABLE_OUTER_CHUNKED && (q.over_time || rows < layout.threads);
+    const double adds = ahead ? rows * (double)q.chunks * N * P : 0;
+    const bool sends = q.over_time && layout.rank + 1 < layout.ranks;
     *work = (struct sable_work){
         .items = steps * N * P,
         .flops_fp32 = flops[p->form] * steps,
-        .bytes = 4 * (floats + 3 * adds),
+        .bytes = 4 * floats,
         .pattern = SABLE_READ,
-        .working_set = 4 * (floats + adds),
-        .bytes_network = q.over_time && layout.rank + 1 < layout.ranks ? 4 * rows * N * P : 0,
-        .messages = q.over_time && layout.rank + 1 < layout.ranks ? rows : 0,
+        .working_set = 4 * floats,
+        .bytes_network = sends ? 4 * rows * N * P : 0,
+        .messages = sends ? (double)outer_pieces(p, layout).count : 0,
         .memory = 4 * (floats + steps + adds + rows * N * P) + 8 * rows * (3 * N * P + 1) +
                   4 * (double)layout.threads *
                       ((double)p->chunk * (2 * (double)p->chunk + 10 * N + 3 * P) + 16 * (N + 16) * (P + 16)),
@@ -126,7 +133,8 @@ int outer_allocate(struct outer_state *s, struct sable_context *context, struct 
     s->bias = sable_array(heads, 1, sizeof(float));
     s->state = sable_array(rows, size, sizeof(float));
     s->o = sable_array(steps, p->values, sizeof(float));
-    s->add = sable_array(q->over_time ? rows * q->chunks : 0, size, sizeof(float));
+    const bool ahead = q->over_time && context->layout.rank > 0 && p->form == SABLE_OUTER_CHUNKED && !s->reference;
+    s->add = sable_array(ahead ? rows * q->chunks : 0, size, sizeof(float));
     s->carry = sable_array(rows, 3 * size + 1, sizeof(double));
     if (!s->q || !s->k || !s->v || !s->weight || !s->raw || !s->decay || !s->bonus || !s->skip || !s->a || !s->bias ||
         !s->state || !s->o || !s->add || !s->carry)
@@ -185,71 +193,62 @@ int outer_reset(void *state, struct sable_context *context, struct sable_error *
     return SABLE_OK;
 }
 
-/* ---- Carries between ranks that share time ---- */
-
-int outer_receive(const struct outer_state *s, struct sable_context *context, int64_t row, void *data, int64_t bytes,
-                  struct sable_error *error)
-{
-    if (!s->part.over_time || context->layout.rank == 0)
-        return SABLE_OK;
-    return sable_check_mpi(MPI_Recv(data, (int)bytes, MPI_BYTE, context->layout.rank - 1, (int)(row % 32768),
-                                    context->comm, MPI_STATUS_IGNORE),
-                           "MPI_Recv", error);
-}
-
-int outer_send(const struct outer_state *s, struct sable_context *context, int64_t row, const void *data, int64_t bytes,
-               struct sable_error *error)
-{
-    if (!s->part.over_time || context->layout.rank + 1 == context->layout.ranks)
-        return SABLE_OK;
-    sable_count_sent(context, (size_t)bytes);
-    return sable_check_mpi(
-        MPI_Send(data, (int)bytes, MPI_BYTE, context->layout.rank + 1, (int)(row % 32768), context->comm), "MPI_Send",
-        error);
-}
-
 /* ---- Run ---- */
 
-static int by_formula(struct outer_state *s, struct sable_context *context, struct sable_error *error);
-
-/* Own chunks first, then the chain from rank to rank, row by row: while one rank chains a row, the next one chains the
- * row before. */
-static int over_time(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+/* Rows [first, last) in float64. */
+static bool formula_of(struct outer_state *s, bool faulty, int64_t first, int64_t last)
 {
     const struct sable_outer *m = &s->scan;
-    const int64_t rows = m->sequences * m->heads, size = m->keys * m->values, chunk = s->params.chunk;
-    bool done = m->length == 0 || sable_outer_local(m, chunk, s->add, s->o);
-    sable_phase(context, PHASE_CARRY);
-    for (int64_t row = 0; row < rows; row++) {
-        float *state = s->state + row * size;
-        if (outer_receive(s, context, row, state, size * (int64_t)sizeof *state, error))
-            return error->code;
-        sable_outer_chain(m, chunk, row, s->add + row * s->part.chunks * size, state);
-        if (outer_send(s, context, row, state, size * (int64_t)sizeof *state, error))
-            return error->code;
+    const int64_t size = m->keys * m->values, P = m->values;
+    bool failed = false;
+#pragma omp parallel for schedule(dynamic) reduction(| : failed)
+    for (int64_t row = first; row < last; row++) {
+        double *o = sable_array(P + 3, m->length + 1, sizeof(double)), *decay = o ? o + P * m->length : NULL;
+        failed |= !o;
+        if (!o)
+            continue;
+        struct sable_outer_exact exact = {decay, decay + m->length, NULL};
+        if (s->exact && !faulty) /* faults are in the float decays */
+            s->exact(s, row, decay, decay + m->length, decay + 2 * m->length);
+        sable_outer_reference(m, row, 0, m->length, s->exact && !faulty ? &exact : NULL, s->carry + row * size, o,
+                              NULL);
+        float *out = s->o + (row / m->heads * m->length * m->heads + row % m->heads) * P;
+        for (int64_t t = 0; t < m->length; t++)
+            for (int64_t p = 0; p < P; p++)
+                out[t * m->heads * P + p] = (float)o[t * P + p];
+        for (int64_t i = 0; i < size; i++)
+            s->state[row * size + i] = (float)s->carry[row * size + i];
+        sable_array_free(o);
     }
-    sable_phase(context, PHASE_OUTPUTS);
-    done = done && (m->length == 0 || sable_outer_carried(m, chunk, s->add, s->o));
-    return done ? SABLE_OK : sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a chunk");
+    return !failed;
+}
+
+static int by_formula(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+{
+    const int64_t rows = s->scan.sequences * s->scan.heads, size = s->scan.keys * s->scan.values;
+    const int64_t at_once = outer_rows_at_once(s, context, 1);
+    bool done = true;
+    for (int64_t first = 0; first < rows && !error->code; first += at_once) {
+        const int64_t last = first + at_once < rows ? first + at_once : rows;
+        sable_phase(context, OUTER_WAIT);
+        if (outer_receive(s, context, first, last, 1, s->carry, size, error))
+            break;
+        sable_phase(context, OUTER_COMPUTE);
+        done &= formula_of(s, context->fault == FAULT_LOST_CARRY, first, last);
+        sable_phase(context, OUTER_COMMUNICATE);
+        outer_send(s, context, first, last, 1, s->carry, size, error);
+    }
+    return done || error->code ? error->code : sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a row");
 }
 
 static int scan(struct outer_state *s, struct sable_context *context, struct sable_error *error)
 {
-    const struct sable_outer *m = &s->scan;
-    const int64_t rows = m->sequences * m->heads, size = m->keys * m->values;
-    const enum sable_outer_form form = (enum sable_outer_form)s->params.form;
     if (s->reference)
         return by_formula(s, context, error);
-    if (s->part.over_time && form == SABLE_OUTER_CHUNKED)
-        return over_time(s, context, error);
-    for (int64_t row = 0; row < rows; row++) /* recurrent over ranks: one after another */
-        if (outer_receive(s, context, row, s->state + row * size, size * (int64_t)sizeof(float), error))
-            return error->code;
-    if (!sable_outer_scan(m, form, s->params.chunk, s->state, s->o))
+    if (s->part.over_time)
+        return outer_over_time(s, context, error);
+    if (!sable_outer_scan(&s->scan, (enum sable_outer_form)s->params.form, s->params.chunk, s->state, s->o))
         sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a chunk");
-    for (int64_t row = 0; row < rows; row++)
-        if (outer_send(s, context, row, s->state + row * size, size * (int64_t)sizeof(float), error))
-            return error->code;
     return error->code;
 }
 
@@ -315,39 +314,4 @@ int outer_run(void *state, struct sable_context *context, struct sable_error *er
     sable_array_free(kept);
     spoil(s, context->fault);
     return error->code;
-}
-
-static int by_formula(struct outer_state *s, struct sable_context *context, struct sable_error *error)
-{
-    const struct sable_outer *m = &s->scan;
-    const int64_t rows = m->sequences * m->heads, size = m->keys * m->values;
-    bool failed = false;
-    for (int64_t row = 0; row < rows; row++)
-        if (outer_receive(s, context, row, s->carry + row * size, size * (int64_t)sizeof(double), error))
-            return error->code;
-#pragma omp parallel for schedule(dynamic) reduction(| : failed)
-    for (int64_t row = 0; row < rows; row++) {
-        double *o = sable_array(m->values + 3, m->length + 1, sizeof(double));
-        double *decay = o ? o + m->values * m->length : NULL;
-        failed |= !o;
-        if (!o)
-            continue;
-        struct sable_outer_exact exact = {decay, o + (m->values + 1) * m->length, NULL};
-        bool faulty = context->fault == FAULT_LOST_CARRY; /* in the float decays */
-        if (s->exact && !faulty)
-            s->exact(s, row, decay, o + (m->values + 1) * m->length, o + (m->values + 2) * m->length);
-        sable_outer_reference(m, row, 0, m->length, s->exact && !faulty ? &exact : NULL, s->carry + row * size, o,
-                              NULL);
-        for (int64_t t = 0; t < m->length; t++)
-            for (int64_t p = 0; p < m->values; p++)
-                s->o[(((row / m->heads) * m->length + t) * m->heads + row % m->heads) * m->values + p] =
-                    (float)o[t * m->values + p];
-        for (int64_t i = 0; i < size; i++)
-            s->state[row * size + i] = (float)s->carry[row * size + i];
-        sable_array_free(o);
-    }
-    for (int64_t row = 0; row < rows; row++)
-        if (outer_send(s, context, row, s->carry + row * size, size * (int64_t)sizeof(double), error))
-            return error->code;
-    return failed ? sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for a row") : SABLE_OK;
 }

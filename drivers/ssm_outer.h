@@ -11,6 +11,7 @@
 enum outer_strategy { OUTER_AUTO, OUTER_CHANNELS, OUTER_BATCH, OUTER_SEQUENCE };
 extern const char *const outer_strategies[];
 extern const char *const outer_phases[];
+enum { OUTER_COMPUTE, OUTER_COMMUNICATE, OUTER_WAIT };
 extern const struct sable_fault outer_faults[];
 
 struct outer_params {
@@ -34,7 +35,7 @@ struct outer_state {
     float *q, *k, *v, *weight, *decay, *bonus, *skip;
     float *raw, *a, *bias; /* ssm/mamba2: Δ before bias and softplus, A, bias */
     float *state, *o;      /* [B, H, N, P], [B, L, H, P] of this rank */
-    float *add;            /* [B, H, chunks, N, P] where ranks share time */
+    float *add;            /* [B, H, chunks, N, P] behind the first of the ranks that share time */
     double *carry;         /* [rows, 3 N P + 1]: float64 states, |S| and errors, and what is lost (sable_outer.h) */
     /* Decays and weights of a row in float64, for the reference: into `decay`, `weight`, `error` [steps]; NULL: as
      * they are. */
@@ -42,6 +43,12 @@ struct outer_state {
     /* What comes before the scan, timed; may be NULL. */
     void (*prepare)(struct outer_state *outer);
 };
+
+/* What ranks that share time pass on at a time: `sequences` whole sequences, or `heads` heads of one. */
+struct outer_pieces {
+    int64_t sequences, heads, count;
+};
+struct outer_pieces outer_pieces(const struct outer_params *params, struct sable_layout layout);
 
 struct outer_part outer_split(const struct outer_params *params, struct sable_layout layout);
 int outer_check(const struct outer_params *params, struct sable_layout layout, struct sable_error *error);
@@ -63,11 +70,17 @@ int outer_verify(void *state, struct sable_context *context, struct sable_checks
 int outer_output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error);
 void outer_free(void *state);
 
-/* Collective: a state of `bytes` for each of `rows` from the rank of the steps before, or to that of the steps behind,
- * row by row. */
-int outer_receive(const struct outer_state *outer, struct sable_context *context, int64_t row, void *data,
-                  int64_t bytes, struct sable_error *error);
-int outer_send(const struct outer_state *outer, struct sable_context *context, int64_t row, const void *data,
-               int64_t bytes, struct sable_error *error);
+/* ---- Ranks that share time (ssm_outer_time.c) ---- */
+
+/* Collective: this rank's run, between the ranks of the steps before and behind. */
+int outer_over_time(struct outer_state *outer, struct sable_context *context, struct sable_error *error);
+/* Collective: a state of `bytes` for each `every`-th of the rows [first, last), at those rows of `data`, from the rank
+ * of the steps before or to that of the steps behind. Nothing, where ranks do not share time. */
+int outer_receive(const struct outer_state *outer, struct sable_context *context, int64_t first, int64_t last,
+                  int64_t every, double *data, int64_t numbers, struct sable_error *error);
+int outer_send(const struct outer_state *outer, struct sable_context *context, int64_t first, int64_t last,
+               int64_t every, const double *data, int64_t numbers, struct sable_error *error);
+/* Rows that a rank takes before it passes their states on in float64: all, where ranks do not share time. */
+int64_t outer_rows_at_once(const struct outer_state *outer, struct sable_context *context, int64_t every);
 
 #endif

@@ -47,21 +47,28 @@ static double error_of_row(struct outer_state *s, int64_t row, double *room)
     return most;
 }
 
-/* Sums over this rank's rows: the worst error; rows recomputed; values that are not finite. */
-static bool examine(struct outer_state *s, int64_t every, double *most, double *checked, double *unfinished)
+static double unfinished(const struct outer_state *s)
 {
     const struct sable_outer *m = &s->scan;
-    double worst = 0, rows = 0, bad = 0;
+    double bad = 0;
+#pragma omp parallel for schedule(static) reduction(+ : bad)
+    for (int64_t i = 0; i < m->sequences * m->heads * m->length * m->values; i++)
+        bad += !isfinite(s->o[i]);
+    return bad;
+}
+
+/* Of each `every`-th row in [first, last): the worst error; how many are recomputed, how many hold a NaN. */
+static bool examine(struct outer_state *s, int64_t first, int64_t last, int64_t every, double *most, double sums[2])
+{
+    const struct sable_outer *m = &s->scan;
+    double worst = *most, rows = 0, bad = 0;
     bool failed = false;
 #pragma omp parallel reduction(max : worst) reduction(+ : rows, bad) reduction(| : failed)
     {
         double *room = sable_array(2 * BLOCK * m->values + 3 * m->length, 1, sizeof(double));
         failed |= !room;
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < m->sequences * m->heads * m->length * m->values; i++)
-            bad += !isfinite(s->o[i]);
 #pragma omp for schedule(dynamic)
-        for (int64_t row = 0; row < m->sequences * m->heads; row += every) {
+        for (int64_t row = first; row < last; row += every) {
             if (!room)
                 continue;
             double off = error_of_row(s, row, room);
@@ -71,32 +78,35 @@ static bool examine(struct outer_state *s, int64_t every, double *most, double *
         }
         sable_array_free(room);
     }
-    *most = worst, *checked = rows, *unfinished = bad;
+    *most = worst, sums[0] += rows, sums[1] += bad;
     return !failed;
 }
 
 /* Rows are recomputed in float64 with their rounding errors followed: all of them, or every k-th. Ranks that share time
- * do so one after another, with float64 carries. */
+ * hand on float64 carries, some rows after another. */
 int outer_verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
 {
     struct outer_state *s = state;
     const struct outer_params *p = &s->params;
-    const int64_t rows = s->scan.sequences * s->scan.heads, of_carry = 3 * p->keys * p->values + 1,
-                  bytes = of_carry * (int64_t)sizeof(double);
+    const int64_t rows = s->scan.sequences * s->scan.heads, of_carry = 3 * p->keys * p->values + 1;
     const double all_rows = (double)p->batch * (double)p->heads, of_row = (double)p->keys * (double)p->values;
     const int64_t every = (int64_t)fmax(1, ceil(all_rows * of_row * (double)p->length / check_all_up_to));
-    double sums[2] = {0}, most = 0, all[2], worst;
+    const int64_t at_once = outer_rows_at_once(s, context, every);
+    double sums[2] = {0, unfinished(s)}, most = 0, all[2], worst;
     const uint64_t sent = context->bytes_sent, messages = context->messages;
-    memset(s->carry, 0, (size_t)(rows * bytes));
-    for (int64_t row = 0; row < rows; row += every)
-        if (outer_receive(s, context, row, s->carry + row * of_carry, bytes, error))
+    bool done = true;
+    memset(s->carry, 0, (size_t)(rows * of_carry) * sizeof *s->carry);
+    for (int64_t first = 0; first < rows; first += at_once) {
+        const int64_t last = first + at_once < rows ? first + at_once : rows;
+        if (outer_receive(s, context, first, last, every, s->carry, of_carry, error))
             return error->code;
-    if (!examine(s, every, &most, &sums[0], &sums[1]))
-        sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory while verifying");
-    for (int64_t row = 0; row < rows; row += every)
-        if (outer_send(s, context, row, s->carry + row * of_carry, bytes, error))
+        done &= examine(s, first, last, every, &most, sums);
+        if (outer_send(s, context, first, last, every, s->carry, of_carry, error))
             return error->code;
+    }
     context->bytes_sent = sent, context->messages = messages;
+    if (!done)
+        sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory while verifying");
     if (sable_agree(context->comm, error))
         return error->code;
     if (sable_check_mpi(MPI_Allreduce(sums, all, 2, MPI_DOUBLE, MPI_SUM, context->comm), "MPI_Allreduce", error) ||

@@ -84,12 +84,12 @@ static void store_state(const struct sable_outer *m, const float *from, float *t
 /* ---- Chunks ---- */
 
 /* Heads that a thread takes at once: as many as share scores, but no fewer units than threads need. */
-static int64_t heads_of_unit(const struct sable_outer *m, int64_t others)
+static int64_t heads_of_unit(const struct sable_outer_block *block, int64_t others)
 {
     int64_t best = 1;
     double least = INFINITY, threads = (double)omp_get_max_threads();
     for (int64_t heads = 1; heads <= OUTER_HEADS; heads *= 2) {
-        double units = (double)((m->heads + heads - 1) / heads * others);
+        double units = (double)((block->heads + heads - 1) / heads * others);
         double time = ceil(units / threads) * ((double)heads + 0.25); /* scores cost about a quarter of a head */
         if (time < least)
             least = time, best = heads;
@@ -97,11 +97,32 @@ static int64_t heads_of_unit(const struct sable_outer *m, int64_t others)
     return best;
 }
 
-/* `parts` of all chunks, each from (or to) its own state in `states` [B, H, chunks, N, P]. */
-static bool each_chunk(const struct sable_outer *m, int64_t chunk, int parts, float *states, float *o)
+/* Unit `i` of a block whose units have up to `heads` heads, those of a sequence one after another. */
+struct unit {
+    int64_t sequence, head, heads, row;
+};
+
+static int64_t units_of(const struct sable_outer_block *block, int64_t heads)
+{
+    return block->sequences * ((block->heads + heads - 1) / heads);
+}
+
+static struct unit unit_of(const struct sable_outer *m, const struct sable_outer_block *block, int64_t heads, int64_t i)
+{
+    const int64_t units = (block->heads + heads - 1) / heads, first = i % units * heads;
+    struct unit unit = {.sequence = block->sequence + i / units, .head = block->head + first};
+    unit.heads = block->heads - first < heads ? block->heads - first : heads;
+    unit.row = unit.sequence * m->heads + unit.head;
+    return unit;
+}
+
+/* `parts` of all chunks of a block, each from (or to) its own state in `states` [rows from `first` on, chunks, N, P].
+ */
+static bool each_chunk(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk, int parts,
+                       int64_t first, float *states, float *o)
 {
     const int64_t chunks = (m->length + chunk - 1) / chunk, size = m->keys * m->values;
-    const int64_t heads = heads_of_unit(m, m->sequences * chunks), blocks = (m->heads + heads - 1) / heads;
+    const int64_t heads = heads_of_unit(block, block->sequences * chunks), units = units_of(block, heads);
     bool failed = false;
 #pragma omp parallel reduction(| : failed)
     {
@@ -109,36 +130,38 @@ static bool each_chunk(const struct sable_outer *m, int64_t chunk, int parts, fl
         float *room = make_room(m, chunk, heads, &w);
         failed |= !room;
 #pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < m->sequences * chunks * blocks; i++) {
+        for (int64_t i = 0; i < units * chunks; i++) {
             if (!room)
                 continue;
-            int64_t s = i / blocks / chunks, c = i / blocks % chunks, first = i % blocks * heads;
-            int64_t count = m->heads - first < heads ? m->heads - first : heads;
+            const int64_t all = units / block->sequences, c = i / all % chunks;
+            const struct unit unit = unit_of(m, block, heads, i / all / chunks * all + i % all);
             int64_t begin = c * chunk, end = begin + chunk < m->length ? begin + chunk : m->length;
-            for (int64_t h = 0; h < count && (parts & OUTER_CARRIED); h++)
-                load_state(m, states + ((s * m->heads + first + h) * chunks + c) * size,
-                           w.state + h * w.keys * w.values);
-            SABLE_ISA_PICK(sable_outer_chunk)(m, &w, parts, s, first, count, begin, end, o);
-            for (int64_t h = 0; h < count && (parts & OUTER_ADD); h++)
-                store_state(m, w.state + h * w.keys * w.values,
-                            states + ((s * m->heads + first + h) * chunks + c) * size);
+            for (int64_t h = 0; h < unit.heads && (parts & OUTER_CARRIED); h++)
+                load_state(m, states + ((unit.row + h - first) * chunks + c) * size, w.state + h * w.keys * w.values);
+            SABLE_ISA_PICK(sable_outer_chunk)
+            (m, &w, parts, unit.sequence, unit.head, unit.heads, begin, end, o);
+            for (int64_t h = 0; h < unit.heads && (parts & OUTER_ADD); h++)
+                store_state(m, w.state + h * w.keys * w.values, states + ((unit.row + h - first) * chunks + c) * size);
         }
         sable_array_free(room);
     }
     return !failed;
 }
 
-bool sable_outer_local(const struct sable_outer *m, int64_t chunk, float *add, float *o)
+bool sable_outer_local(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk, float *add,
+                       float *o)
 {
-    return each_chunk(m, chunk, OUTER_LOCAL | OUTER_ADD, add, o);
+    return each_chunk(m, block, chunk, OUTER_LOCAL | OUTER_ADD, 0, add, o);
 }
 
-bool sable_outer_carried(const struct sable_outer *m, int64_t chunk, const float *seeds, float *o)
+bool sable_outer_carried(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk,
+                         const float *seeds, float *o)
 {
-    return each_chunk(m, chunk, OUTER_CARRIED, (float *)(uintptr_t)seeds, o); /* only read */
+    return each_chunk(m, block, chunk, OUTER_CARRIED, 0, (float *)(uintptr_t)seeds, o); /* only read */
 }
 
-void sable_outer_chain(const struct sable_outer *m, int64_t chunk, int64_t row, float *add, float *state)
+/* One row through all chunks; `add` and `state` are its own. */
+static void chain_row(const struct sable_outer *m, int64_t chunk, int64_t row, float *add, float *state)
 {
     const int64_t chunks = (m->length + chunk - 1) / chunk, size = m->keys * m->values;
     const int64_t s = row / m->heads, h = row % m->heads, wide = m->bonus ? m->keys : 1;
@@ -152,11 +175,28 @@ void sable_outer_chain(const struct sable_outer *m, int64_t chunk, int64_t row, 
     }
 }
 
-/* Chunks of a unit's heads one after another, the state in a cache. */
-static bool chunks_in_turn(const struct sable_outer *m, int64_t chunk, float *state, float *o)
+static void chain(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk, int64_t first,
+                  float *add, float *state)
 {
-    const int64_t heads = heads_of_unit(m, m->sequences), blocks = (m->heads + heads - 1) / heads;
-    const int64_t size = m->keys * m->values;
+    const int64_t of_row = (m->length + chunk - 1) / chunk * m->keys * m->values;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < block->sequences * block->heads; i++) {
+        const int64_t row = unit_of(m, block, 1, i).row;
+        chain_row(m, chunk, row, add + (row - first) * of_row, state + row * m->keys * m->values);
+    }
+}
+
+void sable_outer_chain(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk, float *add,
+                       float *state)
+{
+    chain(m, block, chunk, 0, add, state);
+}
+
+/* Chunks of a unit's heads one after another, the state in a cache. */
+static bool chunks_in_turn(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk,
+                           float *state, float *o)
+{
+    const int64_t heads = heads_of_unit(block, block->sequences), size = m->keys * m->values;
     bool failed = false;
 #pragma omp parallel reduction(| : failed)
     {
@@ -164,20 +204,19 @@ static bool chunks_in_turn(const struct sable_outer *m, int64_t chunk, float *st
         float *room = make_room(m, chunk, heads, &w);
         failed |= !room;
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < m->sequences * blocks; i++) {
+        for (int64_t i = 0; i < units_of(block, heads); i++) {
             if (!room)
                 continue;
-            int64_t s = i / blocks, first = i % blocks * heads;
-            int64_t count = m->heads - first < heads ? m->heads - first : heads;
-            for (int64_t h = 0; h < count; h++)
-                load_state(m, state + (s * m->heads + first + h) * size, w.state + h * w.keys * w.values);
+            const struct unit unit = unit_of(m, block, heads, i);
+            for (int64_t h = 0; h < unit.heads; h++)
+                load_state(m, state + (unit.row + h) * size, w.state + h * w.keys * w.values);
             for (int64_t begin = 0; begin < m->length; begin += chunk) {
                 int64_t end = begin + chunk < m->length ? begin + chunk : m->length;
                 SABLE_ISA_PICK(sable_outer_chunk)
-                (m, &w, OUTER_LOCAL | OUTER_CARRIED | OUTER_STATE, s, first, count, begin, end, o);
+                (m, &w, OUTER_LOCAL | OUTER_CARRIED | OUTER_STATE, unit.sequence, unit.head, unit.heads, begin, end, o);
             }
-            for (int64_t h = 0; h < count; h++)
-                store_state(m, w.state + h * w.keys * w.values, state + (s * m->heads + first + h) * size);
+            for (int64_t h = 0; h < unit.heads; h++)
+                store_state(m, w.state + h * w.keys * w.values, state + (unit.row + h) * size);
         }
         sable_array_free(room);
     }
@@ -185,16 +224,16 @@ static bool chunks_in_turn(const struct sable_outer *m, int64_t chunk, float *st
 }
 
 /* Few heads for many threads: chunks are shared, with the same bits. */
-static bool chunks_at_once(const struct sable_outer *m, int64_t chunk, float *state, float *o)
+static bool chunks_at_once(const struct sable_outer *m, const struct sable_outer_block *block, int64_t chunk,
+                           float *state, float *o)
 {
-    const int64_t chunks = (m->length + chunk - 1) / chunk, size = m->keys * m->values, rows = m->sequences * m->heads;
-    float *add = sable_array(rows * chunks, size, sizeof(float));
-    bool done = add && sable_outer_local(m, chunk, add, o);
+    const int64_t chunks = (m->length + chunk - 1) / chunk, first = unit_of(m, block, 1, 0).row;
+    const int64_t rows = (block->sequences - 1) * m->heads + block->heads; /* from the first to the last */
+    float *add = sable_array(rows * chunks, m->keys * m->values, sizeof(float));
+    bool done = add && each_chunk(m, block, chunk, OUTER_LOCAL | OUTER_ADD, first, add, o);
     if (done) {
-#pragma omp parallel for schedule(static)
-        for (int64_t row = 0; row < rows; row++)
-            sable_outer_chain(m, chunk, row, add + row * chunks * size, state + row * size);
-        done = sable_outer_carried(m, chunk, add, o);
+        chain(m, block, chunk, first, add, state);
+        done = each_chunk(m, block, chunk, OUTER_CARRIED, first, add, o);
     }
     sable_array_free(add);
     return done;
@@ -202,7 +241,8 @@ static bool chunks_at_once(const struct sable_outer *m, int64_t chunk, float *st
 
 /* ---- Other forms ---- */
 
-static bool head_by_head(const struct sable_outer *m, bool steps, int64_t chunk, float *state, float *o)
+static bool head_by_head(const struct sable_outer *m, const struct sable_outer_block *block, bool steps, int64_t chunk,
+                         float *state, float *o)
 {
     const int64_t blocks = steps ? 1 : (m->length + chunk - 1) / chunk, size = m->keys * m->values;
     bool failed = false;
@@ -212,36 +252,43 @@ static bool head_by_head(const struct sable_outer *m, bool steps, int64_t chunk,
         float *room = make_room(m, chunk, 1, &w);
         failed |= !room;
 #pragma omp for schedule(dynamic)
-        for (int64_t i = 0; i < m->sequences * m->heads * blocks; i++) {
+        for (int64_t i = 0; i < block->sequences * block->heads * blocks; i++) {
             if (!room)
                 continue;
-            int64_t row = i / blocks, s = row / m->heads, h = row % m->heads;
+            const struct unit unit = unit_of(m, block, 1, i / blocks);
             if (steps)
-                load_state(m, state + row * size, w.state);
+                load_state(m, state + unit.row * size, w.state);
             for (int64_t b = steps ? 0 : i % blocks; b < (steps ? m->length / chunk + 1 : i % blocks + 1); b++) {
                 int64_t begin = b * chunk, end = begin + chunk < m->length ? begin + chunk : m->length;
                 if (begin >= end)
                     continue;
                 if (steps)
-                    SABLE_ISA_PICK(sable_outer_steps)(m, &w, s, h, begin, end, o);
+                    SABLE_ISA_PICK(sable_outer_steps)(m, &w, unit.sequence, unit.head, begin, end, o);
                 else
-                    SABLE_ISA_PICK(sable_outer_pairs)(m, &w, s, h, begin, end, chunk, o);
+                    SABLE_ISA_PICK(sable_outer_pairs)(m, &w, unit.sequence, unit.head, begin, end, chunk, o);
             }
             if (steps)
-                store_state(m, w.state, state + row * size);
+                store_state(m, w.state, state + unit.row * size);
         }
         sable_array_free(room);
     }
     return !failed;
 }
 
-bool sable_outer_scan(const struct sable_outer *m, enum sable_outer_form form, int64_t chunk, float *state, float *o)
+bool sable_outer_scan_block(const struct sable_outer *m, const struct sable_outer_block *block,
+                            enum sable_outer_form form, int64_t chunk, float *state, float *o)
 {
-    if (m->sequences * m->heads == 0 || m->length == 0)
+    if (block->sequences * block->heads == 0 || m->length == 0)
         return true;
     if (form != SABLE_OUTER_CHUNKED)
-        return head_by_head(m, form == SABLE_OUTER_RECURRENT, chunk, state, o);
-    if (m->sequences * m->heads < omp_get_max_threads())
-        return chunks_at_once(m, chunk, state, o);
-    return chunks_in_turn(m, chunk, state, o);
+        return head_by_head(m, block, form == SABLE_OUTER_RECURRENT, chunk, state, o);
+    if (block->sequences * block->heads < omp_get_max_threads())
+        return chunks_at_once(m, block, chunk, state, o);
+    return chunks_in_turn(m, block, chunk, state, o);
+}
+
+bool sable_outer_scan(const struct sable_outer *m, enum sable_outer_form form, int64_t chunk, float *state, float *o)
+{
+    const struct sable_outer_block all = {0, m->sequences, 0, m->heads};
+    return sable_outer_scan_block(m, &all, form, chunk, state, o);
 }

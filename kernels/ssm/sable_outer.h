@@ -45,13 +45,24 @@ enum { SABLE_OUTER_CHUNK = 256 };
 bool sable_outer_scan(const struct sable_outer *model, enum sable_outer_form form, int64_t chunk, float *state,
                       float *o);
 
-/* The chunked form in three parts, with the bits of the whole, for time that is shared: first the outputs as far as
- * they come from their own chunk, and what each chunk adds, `add` [B, H, chunks, N, P]; then, for one row (sequence ×
- * head) and a state [N, P], S ← diag(w) S + add through all chunks, with what each begins with left in `add`; then
- * the rest of the outputs. */
-bool sable_outer_local(const struct sable_outer *model, int64_t chunk, float *add, float *o);
-void sable_outer_chain(const struct sable_outer *model, int64_t chunk, int64_t row, float *add, float *state);
-bool sable_outer_carried(const struct sable_outer *model, int64_t chunk, const float *seeds, float *o);
+/* A rectangle of rows: heads [head, head + heads) of each of the sequences [sequence, sequence + sequences). */
+struct sable_outer_block {
+    int64_t sequence, sequences, head, heads;
+};
+
+/* The same for a part of the rows; `state` and `o` are still those of all. */
+bool sable_outer_scan_block(const struct sable_outer *model, const struct sable_outer_block *block,
+                            enum sable_outer_form form, int64_t chunk, float *state, float *o);
+
+/* The chunked form of a block in three parts, with the bits of the whole, for time that is shared: first the outputs as
+ * far as they come from their own chunk, and what each chunk adds, `add` [B, H, chunks, N, P]; then S ← diag(w) S + add
+ * through all chunks, from and to `state`, with what each begins with left in `add`; then the rest of the outputs. */
+bool sable_outer_local(const struct sable_outer *model, const struct sable_outer_block *block, int64_t chunk,
+                       float *add, float *o);
+void sable_outer_chain(const struct sable_outer *model, const struct sable_outer_block *block, int64_t chunk,
+                       float *add, float *state);
+bool sable_outer_carried(const struct sable_outer *model, const struct sable_outer_block *block, int64_t chunk,
+                         const float *seeds, float *o);
 
 /* Decays and weights of one row in float64 where the float ones are rounded, and how far those may lie from them. */
 struct sable_outer_exact {

@@ -103,6 +103,23 @@ def test_mamba2_has_the_same_bits_by_any_strategy_and_layout(run, tmp_path):
     assert len(same) == 1
 
 
+STATES = {"ssm/mamba2": 2 * 6 * 9 * 7, "ssm/linear_attention": 2 * 3 * 10 * 7}  # of class T
+
+
+@pytest.mark.parametrize("workload, form", [("ssm/mamba2", "chunked"), ("ssm/mamba2", "recurrent"), ("ssm/linear_attention", "chunkwise")])
+@pytest.mark.parametrize("ranks, threads", [(2, 1), (3, 2), (5, 1)])
+def test_ranks_that_share_time_send_one_state_each_to_the_next(run, tmp_path, workload, form, ranks, threads):
+    told = run("run", workload, "-c", "T", *ONCE, "-s", "strategy=sequence", "-s", f"form={form}", "-o", "out.h5", ranks=ranks, threads=threads)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        counters = file[f"runs/{workload}/sable/counters"][()]
+        phases = file[f"runs/{workload}/sable/phases"].attrs["phases"]
+    sent = [4 * STATES[workload] * (rank + 1 < ranks) for rank in range(ranks)]
+    assert counters["bytes_sent"].tolist() == counters["bytes_network_model"].tolist() == sent
+    assert counters["messages"].tolist() == counters["messages_model"].tolist()
+    assert [phase.decode() if isinstance(phase, bytes) else phase for phase in phases] == ["compute", "communicate", "wait"]
+
+
 def test_mamba2_refuses_what_does_not_fit(run, tmp_path):
     arrays, _ = mamba2_case(length=9)
 
@@ -158,12 +175,14 @@ def test_decays_beyond_single_precision_are_no_trouble(run, tmp_path, model, for
     assert_near(compute(run, tmp_path, "ssm/linear_attention", arrays, f"model={model}", f"form={form}", "chunk=33")["y"], y)
 
 
+@pytest.mark.parametrize("form", ["recurrent", "chunkwise"])
 @pytest.mark.parametrize("model", ["retnet", "rwkv"])
-def test_time_over_ranks_gives_the_same_bits(run, tmp_path, model):
+def test_time_over_ranks_gives_the_same_bits(run, tmp_path, model, form):
     arrays, _ = attention_case(model, length=150)
     same = set()
-    for strategy, ranks, threads in (("channels", None, 2), ("sequence", 4, 1), ("sequence", 2, 2)):
-        found = compute(run, tmp_path, "ssm/linear_attention", arrays, f"model={model}", f"strategy={strategy}", "chunk=16", ranks=ranks, threads=threads)
+    for strategy, ranks, threads in (("channels", None, 2), ("sequence", None, 2), ("sequence", 4, 1), ("sequence", 2, 2), ("sequence", 12, 1)):
+        settings = (f"model={model}", f"form={form}", f"strategy={strategy}", "chunk=16")
+        found = compute(run, tmp_path, "ssm/linear_attention", arrays, *settings, ranks=ranks, threads=threads)
         same.add(found["y"].tobytes() + found["state"].tobytes())
     assert len(same) == 1
 
@@ -177,6 +196,15 @@ def test_the_parallel_form_has_no_states_to_share_time_by(run):
 def test_every_fault_is_seen_in_every_form(run, settings, fault):
     workload, setting = settings
     told = run("run", workload, "-c", "T", *ONCE, "-s", setting, "--inject-fault", fault, "-V", "all")
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+@pytest.mark.parametrize("workload, form", [("ssm/mamba2", "chunked"), ("ssm/mamba2", "recurrent"), ("ssm/linear_attention", "chunkwise")])
+@pytest.mark.parametrize("fault", ["lost_carry", "shift", "wrong_chunk", "skip_block", "flip_bit", "nan"])
+def test_every_fault_is_seen_where_ranks_share_time(run, workload, form, fault, ranks):
+    settings = ("-s", "strategy=sequence", "-s", f"form={form}")
+    told = run("run", workload, "-c", "T", *ONCE, *settings, "--inject-fault", fault, "-V", "all", ranks=ranks)
     assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL", "FAIL"]), told
 
 
