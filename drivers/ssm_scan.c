@@ -10,7 +10,6 @@
 
 enum { FAULT_LOST_CARRY = 1, FAULT_SHIFT, FAULT_SKIP_BLOCK, FAULT_FLIP_BIT, FAULT_NAN };
 enum { FEW = 256, FLOPS_OF_UPDATE = 8 };
-enum { PHASE_SCAN, PHASE_CARRY, PHASE_RESCAN };
 static const double check_all_up_to = 0x1p28; /* updates of all ranks; beyond it, that many are checked */
 
 #define PARAM(field) offsetof(struct scan_params, field)
@@ -35,7 +34,11 @@ static const struct sable_class classes[] = {
     {"C", "channels=4096 states=64 length=131072"},    {"D", "channels=4096 states=64 length=1048576"},
     {"E", "channels=16384 states=64 length=2097152"},  {0}};
 static const struct sable_growth weak[] = {{"channels", 1}, {0}};
-static const char *const phases[] = {[PHASE_SCAN] = "scan", [PHASE_CARRY] = "carry", [PHASE_RESCAN] = "rescan", NULL};
+static const char *const phases[] = {[SCAN_PHASE] = "scan",
+                                     [SCAN_PHASE_CARRY] = "carry",
+                                     [SCAN_PHASE_RESCAN] = "rescan",
+                                     [SCAN_PHASE_WAIT] = "wait",
+                                     NULL};
 static const struct sable_fault faults[] = {
     {"lost_carry", "forget the state half way (of the first chunks)"},
     {"shift", "give x one step late"},
@@ -88,8 +91,8 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .bytes = (over_time(p) ? 24 : 16) * updates, /* b, x; over time b twice */
         .pattern = SABLE_COPY,
         .working_set = 16 * updates,
-        .bytes_network = layout.ranks > 1 ? 2 * 8 * ends : 0,
-        .messages = layout.ranks > 1 && over_time(p) ? 2 * (layout.ranks - 1) : 0,
+        .bytes_network = over_time(p) ? scan_bytes_sent(p, layout) : 0,
+        .messages = over_time(p) ? 2 * (layout.ranks - 1) : 0,
         .memory = 24 * updates + 24 * ends + 80 * row, /* and x in pairs, for output */
     };
 }
@@ -167,25 +170,6 @@ static int reference(struct scan_state *s, struct sable_context *context, struct
     return error->code;
 }
 
-static int by_chunks(struct scan_state *s, struct sable_context *context, struct sable_error *error)
-{
-    const struct scan_part *q = &s->part;
-    memset(s->ends, 0, (size_t)(2 * s->row * q->chunks) * sizeof *s->ends);
-    if (s->params.length > s->params.chunk) /* a single chunk's end is nobody's beginning */
-        sable_scan_chunks(s->row, q->steps, s->params.chunk, s->a, s->b, s->ends, NULL);
-    sable_phase(context, PHASE_CARRY);
-    if (scan_exchange(s, context, error))
-        return error->code;
-    sable_phase(context, PHASE_RESCAN);
-    if (context->fault == FAULT_LOST_CARRY) /* of all chunks but the first of each rank */
-        memset(s->ends + (q->chunks > 0 ? 2 * s->row : 0), 0,
-               (size_t)(q->chunks > 0 ? 2 * s->row * (q->chunks - 1) : 0) * sizeof *s->ends);
-    sable_scan_chunks(s->row, q->steps, s->params.chunk, s->a, s->b, s->ends, s->x);
-    if (q->chunks > 0)
-        memcpy(s->state, s->ends + 2 * s->row * (q->chunks - 1), (size_t)(2 * s->row) * sizeof *s->state);
-    return SABLE_OK;
-}
-
 static void by_channels(struct scan_state *s, const struct sable_context *context)
 {
     const int64_t half = context->fault == FAULT_LOST_CARRY ? s->part.steps / 2 : 0;
@@ -225,7 +209,7 @@ static int run(void *state, struct sable_context *context, struct sable_error *e
     if (s->reference)
         reference(s, context, error);
     else if (s->over_time)
-        by_chunks(s, context, error);
+        scan_over_time(s, context->fault == FAULT_LOST_CARRY, context, error);
     else
         by_channels(s, context);
     if (!error->code)

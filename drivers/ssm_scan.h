@@ -22,6 +22,10 @@ struct scan_part {
     int64_t chunk, chunks; /* of time; 0 chunks unless ranks share time */
 };
 
+enum { SCAN_PHASE, SCAN_PHASE_CARRY, SCAN_PHASE_RESCAN, SCAN_PHASE_WAIT };
+
+struct scan_exchange; /* ssm_scan_carry.c */
+
 struct scan_state {
     struct scan_params params; /* of the whole problem; sizes are the input's, if it has any */
     struct scan_part part;
@@ -30,6 +34,7 @@ struct scan_state {
     float *a, *x0, *state, *before;       /* [2, M]; `before` is x before the rank's first step */
     float *b, *x;                         /* [steps, 2, M] */
     float *ends;                          /* [chunks, 2, M]: what chunks end with, then begin with */
+    struct scan_exchange *exchange;       /* over time; else NULL */
     double *carry;                        /* [2, M] */
     double *seam;                         /* [M]: how far `before` may lie from this rank's first seed */
     struct sable_scan_evidence *evidence; /* [M] */
@@ -46,9 +51,18 @@ int scan_sizes(struct scan_params *params, struct sable_context *context, struct
 int scan_fill(struct scan_state *scan, struct sable_context *context, struct sable_error *error);
 void scan_free(void *state);
 
-/* Collective. `ends` holds what each chunk ends with from 0; it is replaced by the seeds: each rank chains all chunks
- * for its slice of the states, between two all-to-alls, so the bits are those of one serial chain. */
-int scan_exchange(struct scan_state *scan, struct sable_context *context, struct sable_error *error);
+/* ---- Over time (ssm_scan_carry.c) ---- */
+
+/* Bytes that a rank sends in a run. */
+double scan_bytes_sent(const struct scan_params *params, struct sable_layout layout);
+
+/* Room and counts of the exchange, for part and row of `scan`; NULL: out of memory. */
+struct scan_exchange *scan_exchange_plan(const struct scan_state *scan, struct sable_layout layout);
+void scan_exchange_free(struct scan_exchange *exchange);
+/* Collective: a run. With `forget` all chunks of a rank but the first begin with 0. */
+int scan_over_time(struct scan_state *scan, bool forget, struct sable_context *context, struct sable_error *error);
+
+/* ---- Verification and outputs ---- */
 
 /* Collective, for verification: `before` from the rank before; `seam` from its evidence. */
 int scan_before(struct scan_state *scan, struct sable_context *context, struct sable_error *error);

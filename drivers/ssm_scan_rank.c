@@ -42,6 +42,7 @@ int scan_sizes(struct scan_params *p, struct sable_context *context, struct sabl
 void scan_free(void *state)
 {
     struct scan_state *s = state;
+    scan_exchange_free(s->exchange);
     void *arrays[] = {s->a, s->x0, s->state, s->before, s->b, s->x, s->ends, s->carry, s->seam, s->evidence, s->pairs};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         sable_array_free(arrays[i]);
@@ -154,97 +155,10 @@ int scan_fill(struct scan_state *s, struct sable_context *context, struct sable_
         !s->evidence || !s->pairs)
         return sable_fail(error, SABLE_ENVIRONMENT, "ssm/scan: out of memory for %lld steps of %lld states",
                           (long long)s->part.steps, (long long)s->row);
+    if (s->over_time && !s->reference && !(s->exchange = scan_exchange_plan(s, context->layout)))
+        return sable_fail(error, SABLE_ENVIRONMENT, "ssm/scan: out of memory for the carries of %lld states",
+                          (long long)s->row);
     return values(s, context, error);
-}
-
-/* ---- Carries ---- */
-
-struct exchange { /* all counts in floats */
-    int *to, *to_at, *from, *from_at;
-    float *packed, *slice, *factors; /* [chunk][2][slice] by rank; [all chunks, 2, slice]; a of the slice */
-    double *carry;
-    int64_t first, width, all; /* this rank's slice of the states; chunks of all ranks */
-};
-
-static bool exchange_begin(const struct scan_state *s, struct sable_layout layout, struct exchange *e)
-{
-    const int ranks = layout.ranks;
-    const int64_t length = s->params.length, chunk = s->params.chunk;
-    *e = (struct exchange){.all = length / chunk + (length % chunk > 0)};
-    e->first = ssm_first(s->row, ranks, layout.rank);
-    e->width = ssm_first(s->row, ranks, layout.rank + 1) - e->first;
-    e->to = calloc((size_t)ranks * 4, sizeof *e->to);
-    e->packed = sable_array(2 * s->part.chunks, s->row, sizeof(float));
-    e->slice = sable_array(2 * e->all, e->width, sizeof(float));
-    e->factors = sable_array(2, e->width, sizeof(float));
-    e->carry = sable_array(2, e->width, sizeof(double));
-    if (!e->to || !e->packed || !e->slice || !e->factors || !e->carry)
-        return false;
-    e->to_at = e->to + ranks, e->from = e->to_at + ranks, e->from_at = e->from + ranks;
-    for (int r = 0; r < ranks; r++) {
-        int64_t width = ssm_first(s->row, ranks, r + 1) - ssm_first(s->row, ranks, r);
-        int64_t chunks = ssm_first(e->all, ranks, r + 1) - ssm_first(e->all, ranks, r);
-        e->to[r] = (int)(2 * s->part.chunks * width);
-        e->to_at[r] = (int)(2 * s->part.chunks * ssm_first(s->row, ranks, r));
-        e->from[r] = (int)(2 * chunks * e->width);
-        e->from_at[r] = (int)(2 * ssm_first(e->all, ranks, r) * e->width);
-    }
-    return true;
-}
-
-static void exchange_end(struct exchange *e)
-{
-    free(e->to);
-    sable_array_free(e->packed);
-    sable_array_free(e->slice);
-    sable_array_free(e->factors);
-    sable_array_free(e->carry);
-}
-
-/* Between `ends` [chunks, 2, M] and the slices of all ranks one after another, each [chunks, 2, slice]. */
-static void pack(const struct scan_state *s, const struct exchange *e, int ranks, bool back)
-{
-    for (int r = 0; r < ranks; r++) {
-        int64_t first = ssm_first(s->row, ranks, r), width = ssm_first(s->row, ranks, r + 1) - first;
-        for (int64_t i = 0; i < 2 * s->part.chunks; i++) {
-            float *packed = e->packed + e->to_at[r] + i * width, *own = s->ends + i * s->row + first;
-            memcpy(back ? own : packed, back ? packed : own, (size_t)width * sizeof(float));
-        }
-    }
-}
-
-int scan_exchange(struct scan_state *s, struct sable_context *context, struct sable_error *error)
-{
-    const int ranks = context->layout.ranks;
-    struct exchange e;
-    if (!exchange_begin(s, context->layout, &e))
-        sable_fail(error, SABLE_ENVIRONMENT, "ssm/scan: out of memory for the carries");
-    if (sable_agree(context->comm, error))
-        goto done;
-    pack(s, &e, ranks, false);
-    if (sable_check_mpi(
-            MPI_Alltoallv(e.packed, e.to, e.to_at, MPI_FLOAT, e.slice, e.from, e.from_at, MPI_FLOAT, context->comm),
-            "MPI_Alltoallv", error))
-        goto done;
-    for (int64_t m = 0; m < e.width; m++)
-        for (int part = 0; part < 2; part++) {
-            e.factors[part * e.width + m] = s->a[part * s->row + e.first + m];
-            e.carry[part * e.width + m] = (double)s->x0[part * s->row + e.first + m];
-        }
-    sable_scan_carry(e.width, e.all, s->params.chunk, e.factors, e.slice, e.carry);
-    if (sable_check_mpi(
-            MPI_Alltoallv(e.slice, e.from, e.from_at, MPI_FLOAT, e.packed, e.to, e.to_at, MPI_FLOAT, context->comm),
-            "MPI_Alltoallv", error))
-        goto done;
-    pack(s, &e, ranks, true);
-    for (int r = 0; r < ranks; r++)
-        if (r != context->layout.rank) {
-            sable_count_sent(context, (size_t)e.to[r] * sizeof(float));
-            sable_count_sent(context, (size_t)e.from[r] * sizeof(float));
-        }
-done:
-    exchange_end(&e);
-    return error->code;
 }
 
 /* ---- Verification over ranks ---- */

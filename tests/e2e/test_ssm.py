@@ -323,6 +323,32 @@ def test_a_constant_through_a_scan_has_its_closed_form_also_where_a_is_nearly_on
         assert (numpy.abs(found - exact) <= 6 * U32 * memory * numpy.abs(exact).max(axis=0)).all()
 
 
+@pytest.mark.parametrize("ranks, threads", [(None, 1), (2, 1), (3, 2), (5, 1), (9, 1)])
+def test_carries_of_a_scan_are_as_many_bytes_as_the_model_says(run, tmp_path, ranks, threads):
+    """Ends of a rank's chunks go to the slices of others, seeds of its slice to the chunks of others; 8 bytes each."""
+    states, length, chunk, ranks = 7, 2003, 17, ranks or 1
+    told = run("run", "ssm/scan", "-c", "T", *ONCE, "-s", "strategy=sequence", "-o", "out.h5", ranks=None if ranks == 1 else ranks, threads=threads)
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        counters = file["runs/ssm/scan/sable/counters"][()]
+
+    def share(items, rank):
+        return items // ranks + (rank < items % ranks)
+
+    all = -(-length // chunk)
+    sent = [8 * (share(all, r) * (states - share(states, r)) + (all - share(all, r)) * share(states, r)) for r in range(ranks)]
+    assert counters["bytes_sent"].tolist() == counters["bytes_network_model"].tolist() == sent
+    assert counters["messages"].tolist() == counters["messages_model"].tolist() == [2 * (ranks - 1)] * ranks
+
+
+@pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
+@pytest.mark.parametrize("ranks", [None, 3])
+@pytest.mark.parametrize("sizes", ["channels=7", "channels=30"])  # lanes over chunks, over states
+def test_every_fault_is_seen_over_time(run, sizes, fault, ranks):
+    told = run("run", "ssm/scan", "-c", "T", *ONCE, "-s", "strategy=sequence", "-s", sizes, "--inject-fault", fault, "-V", "all", ranks=ranks)
+    assert (told.code, [fom[-1] for fom in told.foms]) == (1, ["FAIL"] * len(told.foms)), told
+
+
 @pytest.mark.parametrize("fault", ["lost_carry", "shift", "skip_block", "flip_bit", "nan"])
 def test_every_fault_is_seen_over_channels_too(run, fault):
     told = run("run", "ssm/scan", "-c", "T", *ONCE, "-s", "strategy=channels", "--inject-fault", fault, "-V", "all", ranks=3)
