@@ -8,7 +8,7 @@
  * exponential |out − exact| ≤ 2 (E + n u) max|v|,  |sum of weights − 1| ≤ E + n u,   n = leaf + 64: a leaf's sum and
  * the tree's depth
  */
-#include "attention_rank.h"
+#include "attention_proof.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,19 +19,12 @@
 #include "sable_random.h"
 
 enum { PURPOSE_SAMPLE = 48, SAMPLES = 64 };
-static const double WHOLE_UP_TO = 1 << 28; /* pairs × dim up to which all rows are recomputed */
-
-struct head { /* keys of one head, fetched anew */
-    int64_t index;
-    float *k, *v;
-    double longest;  /* max |k| */
-    double *largest; /* [dim_v] max |v| */
-};
+const double ATTENTION_WHOLE_UP_TO = 1 << 28;
 
 struct proof {
     double out_error, sum_error; /* over their bounds */
     double not_finite, too_large, differing;
-    struct head head;
+    struct attention_proof_head head;
     double *logit, *row; /* [threads][keys], [threads][dim_v] */
 };
 
@@ -45,16 +38,9 @@ static double length(const float *x, int64_t n)
     return sqrt(sum);
 }
 
-static int fetch_head(const struct attention_rank *a, const struct sable_context *context, int64_t kv, struct head *h,
-                      struct sable_error *error)
+void attention_measure_head(const struct sable_attention_shape *s, struct attention_proof_head *h)
 {
-    const struct sable_attention_shape *s = &a->shape;
-    if (h->index == kv)
-        return SABLE_OK;
-    if (attention_fetch(a, context, TENSOR_K, kv, 0, s->keys, h->k, error) ||
-        attention_fetch(a, context, TENSOR_V, kv, 0, s->keys, h->v, error))
-        return error->code;
-    h->index = kv, h->longest = 0;
+    h->longest = 0;
     memset(h->largest, 0, (size_t)s->dim_v * sizeof *h->largest);
     for (int64_t c = 0; c < s->keys; c++) {
         h->longest = fmax(h->longest, length(h->k + c * s->dim, s->dim));
@@ -63,6 +49,19 @@ static int fetch_head(const struct attention_rank *a, const struct sable_context
             h->largest[d] = isfinite(v) ? fmax(h->largest[d], v) : h->largest[d];
         }
     }
+}
+
+static int fetch_head(const struct attention_rank *a, const struct sable_context *context, int64_t kv,
+                      struct attention_proof_head *h, struct sable_error *error)
+{
+    const struct sable_attention_shape *s = &a->shape;
+    if (h->index == kv)
+        return SABLE_OK;
+    if (attention_fetch(a, context, TENSOR_K, kv, 0, s->keys, h->k, error) ||
+        attention_fetch(a, context, TENSOR_V, kv, 0, s->keys, h->v, error))
+        return error->code;
+    h->index = kv;
+    attention_measure_head(s, h);
     return SABLE_OK;
 }
 
@@ -83,8 +82,9 @@ static int64_t seen_by(const struct sable_attention_shape *s, int64_t row)
     return seen < 0 ? 0 : seen;
 }
 
-static void prove_row(const struct sable_attention_shape *s, const struct head *h, int64_t r, const float *q,
-                      const float *out, float lse, double *logit, double *row, double *out_error, double *sum_error)
+void attention_prove_row(const struct sable_attention_shape *s, const struct attention_proof_head *h, int64_t r,
+                         const float *q, const float *out, float lse, double *logit, double *row, double *out_error,
+                         double *sum_error)
 {
     const double u = 0x1p-24;
     int64_t seen = seen_by(s, r);
@@ -116,8 +116,8 @@ static int prove_rows(const struct attention_rank *a, const struct sable_context
 #pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(max : out_error, sum_error)
         for (int t = 0; t < threads; t++)
             for (int64_t r = t; r < rows; r += threads)
-                prove_row(s, &p->head, first + r, q + r * s->dim, out + r * s->dim_v, lse[r], p->logit + t * s->keys,
-                          p->row + t * s->dim_v, &out_error, &sum_error);
+                attention_prove_row(s, &p->head, first + r, q + r * s->dim, out + r * s->dim_v, lse[r],
+                                    p->logit + t * s->keys, p->row + t * s->dim_v, &out_error, &sum_error);
         p->out_error = fmax(p->out_error, out_error);
         p->sum_error = fmax(p->sum_error, sum_error);
     }
@@ -268,14 +268,15 @@ static int largest_value(const struct attention_rank *a, const struct sable_cont
 static int prove(struct attention_rank *a, struct sable_context *context, struct proof *p, struct sable_error *error)
 {
     const struct sable_attention_shape *s = &a->shape;
-    p->head = (struct head){-1, sable_array(s->keys, s->dim, sizeof(float)),
-                            sable_array(s->keys, s->dim_v, sizeof(float)), 0, sable_array(s->dim_v, 1, sizeof(double))};
+    p->head = (struct attention_proof_head){-1, sable_array(s->keys, s->dim, sizeof(float)),
+                                            sable_array(s->keys, s->dim_v, sizeof(float)), 0,
+                                            sable_array(s->dim_v, 1, sizeof(double))};
     p->logit = sable_array(s->keys, a->layout.threads, sizeof(double));
     p->row = sable_array(s->dim_v, a->layout.threads, sizeof(double));
     double work = (double)(s->batch * s->heads) * (double)s->queries * (double)s->keys * (double)(s->dim + s->dim_v);
     if (!p->head.k || !p->head.v || !p->head.largest || !p->logit || !p->row)
         sable_fail(error, SABLE_ENVIRONMENT, "attention: out of memory for the verification");
-    else if (!(work <= WHOLE_UP_TO ? prove_all : prove_sample)(a, context, p, error) && !a->reference)
+    else if (!(work <= ATTENTION_WHOLE_UP_TO ? prove_all : prove_sample)(a, context, p, error) && !a->reference)
         repeat_block(a, context, p, error);
     sable_array_free(p->head.k);
     sable_array_free(p->head.v);

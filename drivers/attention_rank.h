@@ -126,6 +126,10 @@ int attention_run(struct attention_rank *a, struct sable_context *context, struc
 int attention_run_reference(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 
+/* One row by the textbook, over keys [0, seen) of its head, as the fault has it. room: [shape->keys] and [dim_v]. */
+void attention_reference_row(const struct sable_attention_shape *shape, int fault, const float *q, int64_t seen,
+                             const float *k, const float *v, double *room, double *out, double *lse);
+
 /* Where the result lies. */
 struct sable_attention_part attention_result(const struct attention_rank *a, float **out, float **lse);
 

@@ -66,9 +66,8 @@ static void spoil_after(struct attention_rank *a, int fault)
 
 /* ---- Reference ---- */
 
-/* out and lse of one row over keys [skip, seen) of its head. room: [keys] and [dim_v]. */
-static void reference_row(const struct sable_attention_shape *s, int fault, const float *q, int64_t seen,
-                          const float *k, const float *v, double *room, double *out, double *lse)
+void attention_reference_row(const struct sable_attention_shape *s, int fault, const float *q, int64_t seen,
+                             const float *k, const float *v, double *room, double *out, double *lse)
 {
     double *first = room + s->keys, before;
     int64_t count = s->leaf < seen ? s->leaf : seen, skip = fault == FAULT_SKIP_BLOCK && s->leaf < seen ? s->leaf : 0;
@@ -97,8 +96,8 @@ int attention_run_reference(struct attention_rank *a, struct sable_context *cont
     for (int64_t i = 0; i < a->part.heads * s.queries && !error->code; i++) {
         int64_t kv = sable_attention_kv_head(&s, a->part.head + i / s.queries) - a->kv_first, r = i % s.queries;
         int64_t seen = s.causal ? r + s.keys - s.queries + 1 : s.keys;
-        reference_row(&s, context->fault, a->q + i * s.dim, seen < 0 ? 0 : seen, a->k + kv * s.keys * s.dim,
-                      a->v + kv * s.keys * s.dim_v, room, row, &lse);
+        attention_reference_row(&s, context->fault, a->q + i * s.dim, seen < 0 ? 0 : seen, a->k + kv * s.keys * s.dim,
+                                a->v + kv * s.keys * s.dim_v, room, row, &lse);
         for (int64_t d = 0; d < s.dim_v; d++)
             a->out[i * s.dim_v + d] = (float)row[d];
         a->lse[i] = (float)lse;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <omp.h>
 
-#include "attention_block.h"
+#include "attention_task.h"
 #include "sable_array.h"
 
 _Static_assert((int)BLOCK == (int)SABLE_ATTENTION_BLOCK, "the public header tells the block");
@@ -229,13 +229,28 @@ static void attend(const struct sable_attention *a, const struct task *t, const 
     SABLE_ISA_PICK(sable_attention_block)(&block, &a->scratch[omp_get_thread_num()], set);
 }
 
+static void finish(const struct sable_attention *a, int rows, struct attention_set *set, float *out, float *lse)
+{
+    for (int r = 0; r < BLOCK && a->raises_maximum && set->count > 0; r++)
+        set->slot[0].node[r] += 1;
+    SABLE_ISA_PICK(sable_attention_finish)(a->shape.dim_v, rows, set, out, lse);
+}
+
 static void end(const struct sable_attention *a, const struct task *t, struct attention_set *set, float *out,
                 float *lse)
 {
     int64_t at = t->head * rows_of(a) + t->local;
-    for (int r = 0; r < BLOCK && a->raises_maximum && set->count > 0; r++)
-        set->slot[0].node[r] += 1;
-    SABLE_ISA_PICK(sable_attention_finish)(a->shape.dim_v, t->rows, set, out + at * a->shape.dim_v, lse + at);
+    finish(a, t->rows, set, out + at * a->shape.dim_v, lse + at);
+}
+
+void sable_attention_one_block(struct sable_attention *a, const struct attention_block *block, float *out, float *lse)
+{
+    struct attention_set *set = &a->set[omp_get_thread_num()];
+    struct attention_block own = *block;
+    own.skipped = a->left_out;
+    set->count = 0;
+    SABLE_ISA_PICK(sable_attention_block)(&own, &a->scratch[omp_get_thread_num()], set);
+    finish(a, block->rows, set, out, lse);
 }
 
 void sable_attention(struct sable_attention *a, const float *q, int64_t ranges, const struct sable_attention_keys *keys,
