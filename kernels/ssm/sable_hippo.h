@@ -1,6 +1,6 @@
 /* HiPPO-LegS: the best approximation of a signal's whole history by Legendre polynomials, updated at each step (Gu,
- * Dao, Ermon, Rudra & Ré, "HiPPO: Recurrent Memory with Optimal Polynomial Projections", NeurIPS 2020, theorem 2 and
- * appendix D.3; O(N) steps: proposition 4 and appendix E.2.2).
+ * Dao, Ermon, Rudra & Ré, "HiPPO: Recurrent Memory with Optimal Polynomial Projections", NeurIPS 2020, theorem 2: eq. 3
+ * in continuous time, eq. 4 in steps, and appendix D.3; O(N) steps: proposition 4 and appendix E.2.2).
  *
  *   d/dt c = (A c + B f)/t      A[n,k] = −√((2n+1)(2k+1)) for n > k, −(n+1) for n = k, else 0      B[n] = √(2n+1)
  *   f(x t) ≈ Σ_n c_n √(2n+1) P_n(2x − 1), 0 ≤ x ≤ 1

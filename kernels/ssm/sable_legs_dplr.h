@@ -1,6 +1,6 @@
 /* HiPPO-LegS as diagonal plus low rank (Gu, Goel & Ré, "Efficiently Modeling Long Sequences with Structured State
- * Spaces", ICLR 2022, appendix C.1.1): with p_n = √(n + 1/2), A + p pᵀ = −I/2 + S, S skew, so in the basis V of S's
- * eigenvectors V* A V = diag(λ) − (V*p)(V*p)*, and b goes to V*b. */
+ * Spaces", ICLR 2022, theorem 1 and appendix C.1.1): with p_n = √(n + 1/2), A + p pᵀ = −I/2 + S, S skew, so in the
+ * basis V of S's eigenvectors V* A V = diag(λ) − (V*p)(V*p)*, and b goes to V*b. */
 #ifndef SABLE_LEGS_DPLR_H
 #define SABLE_LEGS_DPLR_H
 

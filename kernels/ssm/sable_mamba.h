@@ -1,5 +1,6 @@
-/* Mamba's selective scan (Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023, §3.2,
- * algorithm 2): for each sequence of a batch, channel and state
+/* Mamba's selective scan (Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", 2023: eq. 2
+ * with the Δ, B and C of § 3.2, algorithm 2; eq. 4 gives exp(Δ A) by zero-order hold, and B by Euler's rule, Δ B, as
+ * its code has it): for each sequence of a batch, channel and state
  *
  *   Δ_t = softplus(delta_t + bias)                 x_t = exp(Δ_t A) x_{t−1} + Δ_t B_t u_t
  *   y_t = (Σ_n C_{t,n} x_{t,n} + D u_t) · silu(z_t)                      (without z: no gate)

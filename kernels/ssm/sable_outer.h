@@ -1,7 +1,8 @@
 /* Scans of outer products: a matrix of states per head that decays and takes a product of a key and a value each step.
- * The common core of Mamba-2's SSD (Dao & Gu, "Transformers are SSMs", ICML 2024, eq. 1 and listing 1), RetNet's
- * retention (Sun et al., "Retentive Network", 2023, eqs. 5-7) and RWKV-6 (Peng et al., "Eagle and Finch: RWKV with
- * Matrix-Valued States and Dynamic Recurrence", 2024):
+ * The common core of Mamba-2's SSD (Dao & Gu, "Transformers are SSMs", ICML 2024, eq. 2 with A_t a multiple of I;
+ * listing 1), RetNet's retention (Sun et al., "Retentive Network", 2023: eq. 5 parallel, 6 recurrent, 7 chunkwise) and
+ * RWKV-6 (Peng et al., "Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence", 2024, Finch's time
+ * mixing):
  *
  *   S_t = diag(w_t) S_{t−1} + k_t (a_t v_t)ᵀ      w_t = exp(g_t)
  *   o_t = S_tᵀ q_t + d v_t                        without a bonus: one decay for all keys (Mamba-2, RetNet)

@@ -1,5 +1,6 @@
 /* S4, the diagonal plus low-rank state space model (Gu, Goel & Ré, "Efficiently Modeling Long Sequences with Structured
- * State Spaces", ICLR 2022, theorem 3 and appendix C), by the bilinear rule:
+ * State Spaces", ICLR 2022: eq. 6 of theorem 1 for A, eq. 3 for the bilinear rule, eqs. 4 and 5 for the kernel, which
+ * algorithm 1 makes by generating functions, lemma C.3; costs: theorem 3):
  *
  *   A = diag(λ) − p p*,  Ā = (I − Δ/2 A)⁻¹ (I + Δ/2 A),  B̄ = (I − Δ/2 A)⁻¹ Δ b
  *   x_t = Ā x_{t−1} + B̄ u_t,  y_t = Re c* x_t + d u_t,   k_l = Re c* Ā^l B̄

@@ -1,5 +1,6 @@
 /* The diagonal complex linear recurrence under S5, LRU and S4D (Smith, Warrington & Linderman, "Simplified State Space
- * Layers", ICLR 2023, §2.2; Orvieto et al., "Resurrecting Recurrent Neural Networks for Long Sequences", ICML 2023):
+ * Layers", ICLR 2023, eq. 2 with a diagonal Ā, § 2.2 for the scan; Orvieto et al., "Resurrecting Recurrent Neural
+ * Networks for Long Sequences", ICML 2023):
  *
  *   x_t = a ∘ x_{t−1} + b_t,  t = 0 … L−1, from x_{−1}
  *

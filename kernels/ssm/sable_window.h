@@ -1,6 +1,7 @@
 /* HiPPO's time-invariant measures: dc/dt = A c + B f of one window that slides along (LegT: Legendre, FouT: Fourier) or
- * of a past that fades (LagT: Laguerre) (Gu, Dao, Ermon, Rudra & Ré, "HiPPO", NeurIPS 2020, appendix D; FouT: Gu,
- * Johnson, Timalsina, Rudra & Ré, "How to Train Your HiPPO", 2022). With x the age of a value:
+ * of a past that fades (LagT: Laguerre) (Gu, Dao, Ermon, Rudra & Ré, "HiPPO", NeurIPS 2020, theorem 1: eq. 1 for LegT,
+ * eq. 2 for LagT, here of normalised polynomials, and appendix D; FouT: Gu, Johnson, Timalsina, Rudra & Ré, "How to
+ * Train Your HiPPO", 2022). With x the age of a value:
  *   LegT: A[n,k] = −√((2n+1)(2k+1)) (n < k ? (−1)^(n−k) : 1)/2, B[n] = √(2n+1)/2; c_n of √(2n+1) P_n(1 − x), 0 ≤ x ≤ 2
  *   LagT: A = I/2 − tril(1), B = 1; c_n of e^{−x/2} L_n(x), x ≥ 0
  *   FouT: A = π k in antisymmetric pairs − B Bᵀ, B = (1, 0, √2, 0, √2, …); c of 1, √2 cos πkx, √2 sin πkx, 0 ≤ x ≤ 2

@@ -118,6 +118,16 @@ def basis(measure, order, age):
     return (2 * n + 1) ** 0.5 * numpy.polynomial.legendre.legvander(2 * (1 - age) - 1, order - 1)
 
 
+def test_the_electrocardiogram_is_scipys_and_says_its_licence():
+    scipy = pytest.importorskip("scipy.misc")
+    if not hasattr(scipy, "electrocardiogram"):
+        pytest.skip("later versions of SciPy download it")
+    with h5py.File(SOURCE / "data/ecg.h5") as file:
+        assert file["signal"][:, 0].tobytes() == scipy.electrocardiogram().astype("f4").tobytes()
+        assert file.attrs["licence"].startswith("ODC-By-1.0")
+        assert "MIT-BIH Arrhythmia Database" in file.attrs["source"]
+
+
 @pytest.mark.parametrize("measure", ["legs", "legt", "lagt", "fout"])
 def test_the_error_of_an_electrocardiogram_is_what_numpy_finds(run, tmp_path, measure):
     with h5py.File(SOURCE / "data/ecg.h5") as file:
