@@ -13,6 +13,12 @@ const char *const filter_phases[] = {
     [FILTER_KERNEL] = "kernel", [FILTER_APPLY] = "apply", [FILTER_COMMUNICATE] = "communicate", NULL};
 const char *const filter_strategies[] = {"auto", "channels", "batch", "sequence", NULL};
 const char *const filter_kernels[] = {"every", "once", NULL};
+const struct sable_class filter_classes[] = {
+    {"T", "batch=2 channels=5 states=6 length=101 chunk=17"}, {"S", "batch=1 channels=256 states=64 length=16384"},
+    {"A", "batch=4 channels=512 states=64 length=16384"},     {"B", "batch=16 channels=1024 states=64 length=16384"},
+    {"C", "batch=32 channels=1024 states=64 length=65536"},   {"D", "batch=128 channels=2048 states=64 length=65536"},
+    {"E", "batch=256 channels=4096 states=64 length=262144"}, {0}};
+const struct sable_growth filter_weak[] = {{"batch", 1}, {0}};
 const struct sable_fault filter_faults[] = {
     {"lost_carry", "forget the first half of the sequence half way"},
     {"wrong_chunk", "swap two chunks of y"},
@@ -37,8 +43,10 @@ struct ssm_part filter_split(const struct filter_params *p, bool turned, struct 
     return ssm_split(p->batch, p->channels, turned ? SSM_CHANNELS : (enum ssm_strategy)p->strategy, layout);
 }
 
-int filter_check(const struct filter_params *p, struct sable_error *error)
+int filter_check(const void *params, struct sable_layout layout, struct sable_error *error)
 {
+    (void)layout;
+    const struct filter_params *p = params;
     int64_t all, row;
     if (p->states % 2)
         return sable_fail(error, SABLE_BAD_INPUT,
@@ -192,6 +200,39 @@ static int signals(struct filter *f, struct sable_context *context, struct sable
     return error->code;
 }
 
+static int sizes_of_u(struct filter_params *p, struct sable_input *input, struct sable_error *error)
+{
+    int64_t shape[3];
+    if (!input || !sable_input_has(input, "u"))
+        return SABLE_OK;
+    if (sable_input_shape(input, "u", 3, shape, error))
+        return error->code;
+    p->batch = shape[0], p->length = shape[1], p->channels = shape[2];
+    return SABLE_OK;
+}
+
+int filter_read_dt(struct filter *f, struct sable_context *context, bool one, struct sable_error *error)
+{
+    const int64_t columns = f->table_columns;
+    struct sable_error other = {0};
+    int64_t none;
+    for (int64_t h = 0; h < columns; h++)
+        f->dt[h] = exp(ssm_draw(context->seed, SSM_DELTA, f->table_column + h, log(0.001), log(0.1)));
+    if (context->input && sable_input_has(context->input, "dt") && columns > 0) {
+        const bool scalar = one && sable_input_shape(context->input, "dt", 0, &none, &other) == 0;
+        if ((!scalar && ssm_expect(context, "dt", 1, &f->params.channels, error)) ||
+            sable_input_read(context->input, "dt", SABLE_F64, scalar ? 0 : 1, &f->table_column, &columns, f->dt, error))
+            return error->code;
+        for (int64_t h = 1; h < columns && scalar; h++)
+            f->dt[h] = f->dt[0];
+    }
+    for (int64_t h = 0; h < columns; h++)
+        if (!(f->dt[h] > 0 && f->dt[h] <= 1e6))
+            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'dt' holds %g, which is no step",
+                              sable_input_path(context->input), f->dt[h]);
+    return SABLE_OK;
+}
+
 int filter_setup(const struct filter_model *model, const struct filter_params *params, struct sable_context *context,
                  void **state, struct sable_error *error)
 {
@@ -202,7 +243,8 @@ int filter_setup(const struct filter_model *model, const struct filter_params *p
     f->model = model;
     f->params = *params;
     struct filter_params *p = &f->params;
-    if (model->sizes(p, context, error) || filter_check(p, error))
+    if (sizes_of_u(p, context->input, error) || model->sizes(p, context, error) ||
+        filter_check(p, context->layout, error))
         return error->code;
     for (int v = 0; filter_variants[v].name; v++)
         if (strcmp(filter_variants[v].name, context->variant) == 0)

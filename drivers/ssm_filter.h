@@ -63,11 +63,13 @@ extern const char *const filter_phases[];
 extern const char *const filter_strategies[];
 extern const char *const filter_kernels[];
 extern const struct sable_variant filter_variants[];
+extern const struct sable_class filter_classes[];
+extern const struct sable_growth filter_weak[];
 
 struct filter_model {
     const char *name;
     bool diagonal; /* s4d, whose FILTER_OTHER is chunks */
-    /* Sizes from the input file. */
+    /* Sizes from the input file, but those of u. */
     int (*sizes)(struct filter_params *params, struct sable_context *context, struct sable_error *error);
     /* FILTER_AUTO's choice. */
     int (*choose)(const struct filter_params *params);
@@ -92,7 +94,7 @@ struct filter_model {
     bool (*complex_kernel)(struct filter *filter, float *kernel);
 };
 
-int filter_check(const struct filter_params *params, struct sable_error *error);
+int filter_check(const void *params, struct sable_layout layout, struct sable_error *error);
 struct ssm_part filter_split(const struct filter_params *params, bool turned, struct sable_layout layout);
 bool filter_over_time(const struct filter_params *params);
 
@@ -111,6 +113,9 @@ void filter_work(const struct filter_model *model, const struct filter_params *p
  */
 int filter_read(struct filter *filter, struct sable_context *context, const char *name, int dims, int64_t states,
                 double *table, struct sable_error *error);
+
+/* Steps of the table's channels: drawn, or the file's: [channels] or, with `one`, one for all. */
+int filter_read_dt(struct filter *filter, struct sable_context *context, bool one, struct sable_error *error);
 
 /* The bare transforms take u into FFTW's rows before a run, and y out of them after it: filter_settle() does that, and
  * puts in the faults of y, once after each run. */

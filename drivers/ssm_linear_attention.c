@@ -3,20 +3,16 @@
  * itself), each in recurrent, chunkwise and parallel form. Mathematics, work model, bounds:
  * docs/ssm_linear_attention.md. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "input.h"
-#include "sable_array.h"
 #include "ssm_outer.h"
 
-enum { RETNET, RWKV };
-
 #define PARAM(field) offsetof(struct outer_params, field)
-static const char *const models[] = {[RETNET] = "retnet", [RWKV] = "rwkv", NULL};
+static const char *const models[] = {[OUTER_ONE_DECAY] = "retnet", [OUTER_DECAY_BY_KEY] = "rwkv", NULL};
 static const char *const forms[] = {"recurrent", "chunkwise", "parallel", NULL};
 static const struct sable_param parameters[] = {
-    {"model", SABLE_CHOICE, PARAM(model), "", 0, 0, 0, 0, models, "retnet", "RetNet, or RWKV-6"},
+    {"model", SABLE_CHOICE, PARAM(decays), "", 0, 0, 0, 0, models, "retnet", "RetNet, or RWKV-6"},
     {"form", SABLE_CHOICE, PARAM(form), "", 0, 0, 0, 0, forms, "chunkwise", "one result, three ways to compute it"},
     {"batch", SABLE_INT, PARAM(batch), "sequences", 1, 1e9, 0, 0, NULL, "1", "sequences"},
     {"heads", SABLE_INT, PARAM(heads), "", 1, 1e6, 0, 0, NULL, "32", "heads of a sequence"},
@@ -51,40 +47,21 @@ static const struct sable_field outputs[] = {
     {0},
 };
 
-static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
+/* q and v say them. */
+static int sizes(struct outer_params *p, struct sable_input *input, struct sable_error *error)
 {
-    struct outer_params p = state ? ((const struct outer_state *)state)->params : *(const struct outer_params *)params;
-    p.groups = p.heads;
-    outer_work(&p, layout, p.model == RWKV, work);
-}
-
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    struct outer_params p = *(const struct outer_params *)params;
-    p.groups = p.heads;
-    return outer_check(&p, layout, error);
-}
-
-/* Sizes from the file: q and v say them. */
-static int sizes(struct outer_params *p, struct sable_context *context, struct sable_error *error)
-{
-    struct sable_input *input = context->input;
     int64_t q[4], v[4];
-    if (input && sable_input_has(input, "q")) {
+    if (sable_input_has(input, "q")) {
         if (sable_input_shape(input, "q", 4, q, error))
             return error->code;
         p->batch = q[0], p->length = q[1], p->heads = q[2], p->keys = q[3];
     }
-    if (input && sable_input_has(input, "v")) {
+    if (sable_input_has(input, "v")) {
         if (sable_input_shape(input, "v", 4, v, error))
             return error->code;
         p->batch = v[0], p->length = v[1], p->heads = v[2], p->values = v[3];
     }
-    if (input && (p->keys > 1024 || p->values > 1024))
-        return sable_fail(error, SABLE_BAD_INPUT, "%s: keys of %lld and values of %lld elements are more than 1024",
-                          sable_input_path(input), (long long)p->keys, (long long)p->values);
-    p->groups = p->heads;
-    return outer_check(p, context->layout, error);
+    return SABLE_OK;
 }
 
 /* γ_h = 1 − 2^(−5−h) (RetNet, eq. 8), or what the file has: for every step. */
@@ -128,25 +105,14 @@ static int fill(struct outer_state *s, struct sable_context *context, struct sab
         outer_fill(s, context, "v", SSM_V, -1, 1, false, p->values, s->v, error) ||
         (s->by_key ? rwkv_decays(s, context, error) : retnet_decays(s, context, error)))
         return error->code;
-    for (int64_t i = 0; i < decays; i++)
-        if (!(s->decay[i] <= 0))
-            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'log_decay' holds %g, but must be at most 0",
-                              sable_input_path(context->input), (double)s->decay[i]);
-    return SABLE_OK;
+    return ssm_at_most_0(context, "log_decay", decays, s->decay, error);
 }
+
+static const struct outer_model model = {.name = "ssm/linear_attention", .sizes = sizes, .fill = fill};
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
 {
-    struct outer_state *s = calloc(1, sizeof *s);
-    if (!s)
-        return sable_fail(error, SABLE_ENVIRONMENT, "ssm/linear_attention: out of memory");
-    *state = s;
-    s->params = *(const struct outer_params *)params;
-    s->reference = context->variant[0] == 'r';
-    s->by_key = s->params.model == RWKV;
-    if (sizes(&s->params, context, error) || outer_allocate(s, context, error))
-        return error->code;
-    return fill(s, context, error);
+    return outer_setup(&model, params, context, state, error);
 }
 
 static const struct sable_variant variants[] = {
@@ -170,8 +136,8 @@ const struct sable_workload sable_ssm_linear_attention = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
-    .work = work,
+    .check = outer_check,
+    .work = outer_work,
     .setup = setup,
     .reset = outer_reset,
     .verify = outer_verify,

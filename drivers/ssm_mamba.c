@@ -210,15 +210,11 @@ static int fill(struct mamba_state *s, struct sable_context *context, struct sab
             return error->code;
     }
     float *a = s->array[3];
-    bool drawn = !context->input || !sable_input_has(context->input, "a");
-    for (int64_t i = 0; i < q->columns * p->states; i++) {
-        if (drawn)
+    const int64_t of_a = q->columns * p->states;
+    if (!context->input || !sable_input_has(context->input, "a"))
+        for (int64_t i = 0; i < of_a; i++)
             a[i] = -(float)(i % p->states + 1); /* S4D-real, as Mamba starts */
-        if (!(a[i] <= 0))
-            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'a' holds %g, but must be at most 0",
-                              sable_input_path(context->input), (double)a[i]);
-    }
-    return SABLE_OK;
+    return ssm_at_most_0(context, "a", of_a, a, error);
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)

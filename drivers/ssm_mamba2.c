@@ -2,11 +2,8 @@
  * matrix products. It measures multiply-adds in small products with a carried state; ranks share sequences, heads, or
  * time. Mathematics, work model, bounds: docs/ssm_mamba2.md. */
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "input.h"
-#include "sable_array.h"
 #include "sable_vmath.h"
 #include "ssm_outer.h"
 
@@ -49,36 +46,21 @@ static const struct sable_field outputs[] = {
     {0},
 };
 
-static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
+/* x and b say them. */
+static int sizes(struct outer_params *p, struct sable_input *input, struct sable_error *error)
 {
-    const struct outer_state *s = state;
-    outer_work(s ? &s->params : params, layout, false, work);
-}
-
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    return outer_check(params, layout, error);
-}
-
-/* Sizes from the file: x and b say them. */
-static int sizes(struct outer_params *p, struct sable_context *context, struct sable_error *error)
-{
-    struct sable_input *input = context->input;
     int64_t x[4], b[4];
-    if (input && sable_input_has(input, "x")) {
+    if (sable_input_has(input, "x")) {
         if (sable_input_shape(input, "x", 4, x, error))
             return error->code;
         p->batch = x[0], p->length = x[1], p->heads = x[2], p->values = x[3];
     }
-    if (input && sable_input_has(input, "b")) {
+    if (sable_input_has(input, "b")) {
         if (sable_input_shape(input, "b", 4, b, error))
             return error->code;
         p->groups = b[2], p->keys = b[3];
     }
-    if (input && (p->keys > 1024 || p->values > 1024))
-        return sable_fail(error, SABLE_BAD_INPUT, "%s: %lld states and %lld channels a head are more than 1024",
-                          sable_input_path(input), (long long)p->keys, (long long)p->values);
-    return outer_check(p, context->layout, error);
+    return SABLE_OK;
 }
 
 /* Δ = softplus(raw + bias), and the decays' logarithms Δ A. */
@@ -114,7 +96,6 @@ static void exact(const struct outer_state *s, int64_t row, double *decay, doubl
 static int fill(struct outer_state *s, struct sable_context *context, struct sable_error *error)
 {
     const struct outer_params *p = &s->params;
-    const int64_t heads = s->scan.heads;
     if (outer_fill(s, context, "x", SSM_V, -1, 1, false, p->values, s->v, error) ||
         outer_fill(s, context, "delta_raw", SSM_DELTA, -2, 2, false, 0, s->raw, error) ||
         outer_fill(s, context, "b", SSM_B, -1, 1, true, p->keys, s->k, error) ||
@@ -123,27 +104,20 @@ static int fill(struct outer_state *s, struct sable_context *context, struct sab
         outer_fill_heads(s, context, "d", SSM_D, 0.5, 1.5, 0, s->skip, error) ||
         outer_fill_heads(s, context, "delta_bias", SSM_BIAS, -6.9, -2.2, 0, s->bias, error)) /* Δ of 0.001 to 0.1 */
         return error->code;
-    for (int64_t h = 0; h < heads; h++)
-        if (!(s->a[h] <= 0))
-            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'a' holds %g, but must be at most 0",
-                              sable_input_path(context->input), (double)s->a[h]);
-    return SABLE_OK;
+    return ssm_at_most_0(context, "a", s->scan.heads, s->a, error);
 }
+
+static const struct outer_model model = {.name = "ssm/mamba2",
+                                         .weighted = true,
+                                         .skips = true,
+                                         .sizes = sizes,
+                                         .fill = fill,
+                                         .prepare = prepare,
+                                         .exact = exact};
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
 {
-    struct outer_state *s = calloc(1, sizeof *s);
-    if (!s)
-        return sable_fail(error, SABLE_ENVIRONMENT, "ssm/mamba2: out of memory");
-    *state = s;
-    s->params = *(const struct outer_params *)params;
-    s->reference = context->variant[0] == 'r';
-    s->weighted = s->skips = true;
-    s->prepare = prepare;
-    s->exact = exact;
-    if (sizes(&s->params, context, error) || outer_allocate(s, context, error))
-        return error->code;
-    return fill(s, context, error);
+    return outer_setup(&model, params, context, state, error);
 }
 
 static const struct sable_variant variants[] = {
@@ -167,8 +141,8 @@ const struct sable_workload sable_ssm_mamba2 = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
-    .work = work,
+    .check = outer_check,
+    .work = outer_work,
     .setup = setup,
     .reset = outer_reset,
     .verify = outer_verify,

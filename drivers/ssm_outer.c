@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "sable_array.h"
 
 enum { FAULT_LOST_CARRY = 1, FAULT_SHIFT, FAULT_WRONG_CHUNK, FAULT_SKIP_BLOCK, FAULT_FLIP_BIT, FAULT_NAN };
@@ -23,6 +24,11 @@ const struct sable_fault outer_faults[] = {
 
 /* ---- Sizes and work ---- */
 
+static int64_t groups_of(const struct outer_params *p)
+{
+    return p->groups > 0 ? p->groups : p->heads;
+}
+
 static bool shares_time(const struct outer_params *p, struct sable_layout layout)
 {
     if (p->strategy != OUTER_AUTO)
@@ -33,7 +39,7 @@ static bool shares_time(const struct outer_params *p, struct sable_layout layout
 struct outer_part outer_split(const struct outer_params *p, struct sable_layout layout)
 {
     struct outer_part q = {.over_time = shares_time(p, layout), .steps = p->length};
-    const int64_t of_group = p->heads / p->groups, chunks = p->length / p->chunk + (p->length % p->chunk > 0);
+    const int64_t of_group = p->heads / groups_of(p), chunks = p->length / p->chunk + (p->length % p->chunk > 0);
     q.part = (struct ssm_part){.rows = p->batch, .columns = p->heads};
     q.chunks = chunks;
     if (q.over_time) {
@@ -49,12 +55,13 @@ struct outer_part outer_split(const struct outer_params *p, struct sable_layout 
     return q;
 }
 
-int outer_check(const struct outer_params *p, struct sable_layout layout, struct sable_error *error)
+int outer_check(const void *params, struct sable_layout layout, struct sable_error *error)
 {
+    const struct outer_params *p = params;
     int64_t row, all, states;
-    if (p->heads % p->groups != 0)
+    if (p->heads % groups_of(p) != 0)
         return sable_fail(error, SABLE_BAD_INPUT, "heads=%lld is no multiple of groups=%lld", (long long)p->heads,
-                          (long long)p->groups);
+                          (long long)groups_of(p));
     if (p->form == SABLE_OUTER_PARALLEL && p->strategy == OUTER_SEQUENCE)
         return sable_fail(error, SABLE_BAD_INPUT, "form=parallel has no states to carry: take another strategy");
     if (!sable_multiply(p->batch, p->heads, &row) || !sable_multiply(row, p->keys + p->values, &all) ||
@@ -73,11 +80,14 @@ int outer_check(const struct outer_params *p, struct sable_layout layout, struct
     return SABLE_OK;
 }
 
-void outer_work(const struct outer_params *p, struct sable_layout layout, bool by_key, struct sable_work *work)
+void outer_work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
+    const struct outer_state *s = state;
+    const struct outer_params *p = s ? &s->params : params;
+    const bool by_key = p->decays == OUTER_DECAY_BY_KEY, reference = s && s->reference;
     const struct outer_part q = outer_split(p, layout);
     const double N = (double)p->keys, P = (double)p->values, rows = (double)q.part.rows * (double)q.part.columns;
-    const double steps = rows * (double)q.steps, shared = (double)p->groups / (double)p->heads;
+    const double steps = rows * (double)q.steps, shared = (double)groups_of(p) / (double)p->heads;
     const double group_steps = (double)q.part.rows * (double)q.groups * (double)q.steps;
     const double chunk = p->form == SABLE_OUTER_PARALLEL ? (double)p->length : (double)p->chunk;
     const double within = chunk * P + chunk * N * (by_key ? 1 : shared); /* half of all pairs, 2 flops each */
@@ -94,8 +104,10 @@ void outer_work(const struct outer_params *p, struct sable_layout layout, bool b
         .bytes = 4 * floats,
         .pattern = SABLE_READ,
         .working_set = 4 * floats,
-        .bytes_network = sends ? 4 * rows * N * P : 0,
-        .messages = sends ? (double)outer_pieces(p, layout).count : 0,
+        .bytes_network = sends ? (reference ? 8 : 4) * rows * N * P : 0,
+        .messages = !sends      ? 0
+                    : reference ? rows
+                                : (double)outer_pieces(p, layout).count,
         .memory = 4 * (floats + steps + adds + rows * N * P) + 8 * rows * (3 * N * P + 1) +
                   4 * (double)layout.threads *
                       ((double)p->chunk * (2 * (double)p->chunk + 10 * N + 3 * P) + 16 * (N + 16) * (P + 16)),
@@ -114,7 +126,8 @@ void outer_free(void *state)
     free(s);
 }
 
-int outer_allocate(struct outer_state *s, struct sable_context *context, struct sable_error *error)
+/* Everything but the values. */
+static int allocate(struct outer_state *s, struct sable_context *context, struct sable_error *error)
 {
     const struct outer_params *p = &s->params;
     struct outer_part *q = &s->part;
@@ -124,8 +137,8 @@ int outer_allocate(struct outer_state *s, struct sable_context *context, struct 
     s->q = sable_array(keys, p->keys, sizeof(float));
     s->k = sable_array(keys, p->keys, sizeof(float));
     s->v = sable_array(steps, p->values, sizeof(float));
-    s->weight = sable_array(s->weighted ? steps : 0, 1, sizeof(float));
-    s->raw = sable_array(s->weighted ? steps : 0, 1, sizeof(float));
+    s->weight = sable_array(s->model->weighted ? steps : 0, 1, sizeof(float));
+    s->raw = sable_array(s->model->weighted ? steps : 0, 1, sizeof(float));
     s->decay = sable_array(steps, s->by_key ? p->keys : 1, sizeof(float));
     s->bonus = sable_array(heads, s->by_key ? p->keys : 0, sizeof(float));
     s->skip = sable_array(heads, 1, sizeof(float));
@@ -138,8 +151,8 @@ int outer_allocate(struct outer_state *s, struct sable_context *context, struct 
     s->carry = sable_array(rows, 3 * size + 1, sizeof(double));
     if (!s->q || !s->k || !s->v || !s->weight || !s->raw || !s->decay || !s->bonus || !s->skip || !s->a || !s->bias ||
         !s->state || !s->o || !s->add || !s->carry)
-        return sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for %lld heads of %lld steps", (long long)rows,
-                          (long long)q->steps);
+        return sable_fail(error, SABLE_ENVIRONMENT, "%s: out of memory for %lld heads of %lld steps", s->model->name,
+                          (long long)rows, (long long)q->steps);
     s->scan = (struct sable_outer){
         .sequences = q->part.rows,
         .heads = heads,
@@ -147,17 +160,40 @@ int outer_allocate(struct outer_state *s, struct sable_context *context, struct 
         .keys = p->keys,
         .values = p->values,
         .length = q->steps,
-        .group_heads = p->heads / p->groups,
-        .group_offset = q->part.column - q->group * (p->heads / p->groups),
+        .group_heads = p->heads / groups_of(p),
+        .group_offset = q->part.column - q->group * (p->heads / groups_of(p)),
         .q = s->q,
         .k = s->k,
         .v = s->v,
-        .weight = s->weighted ? s->weight : NULL,
+        .weight = s->model->weighted ? s->weight : NULL,
         .decay = s->decay,
         .bonus = s->by_key ? s->bonus : NULL,
-        .skip = s->skips ? s->skip : NULL,
+        .skip = s->model->skips ? s->skip : NULL,
     };
     return SABLE_OK;
+}
+
+int outer_setup(const struct outer_model *model, const void *params, struct sable_context *context, void **state,
+                struct sable_error *error)
+{
+    struct outer_state *s = calloc(1, sizeof *s);
+    if (!s)
+        return sable_fail(error, SABLE_ENVIRONMENT, "%s: out of memory", model->name);
+    *state = s;
+    s->model = model;
+    s->params = *(const struct outer_params *)params;
+    s->reference = context->variant[0] == 'r';
+    struct outer_params *p = &s->params;
+    if (context->input && model->sizes(p, context->input, error))
+        return error->code;
+    if (p->keys > 1024 || p->values > 1024)
+        return sable_fail(error, SABLE_BAD_INPUT, "%s: heads of %lld × %lld states are more than 1024 × 1024",
+                          sable_input_path(context->input), (long long)p->keys, (long long)p->values);
+    p->groups = groups_of(p);
+    s->by_key = p->decays == OUTER_DECAY_BY_KEY;
+    if (outer_check(p, context->layout, error) || allocate(s, context, error))
+        return error->code;
+    return model->fill(s, context, error);
 }
 
 int outer_fill(struct outer_state *s, struct sable_context *context, const char *name, enum ssm_purpose purpose,
@@ -208,10 +244,10 @@ static bool formula_of(struct outer_state *s, bool faulty, int64_t first, int64_
         if (!o)
             continue;
         struct sable_outer_exact exact = {decay, decay + m->length, NULL};
-        if (s->exact && !faulty) /* faults are in the float decays */
-            s->exact(s, row, decay, decay + m->length, decay + 2 * m->length);
-        sable_outer_reference(m, row, 0, m->length, s->exact && !faulty ? &exact : NULL, s->carry + row * size, o,
-                              NULL);
+        if (s->model->exact && !faulty) /* faults are in the float decays */
+            s->model->exact(s, row, decay, decay + m->length, decay + 2 * m->length);
+        sable_outer_reference(m, row, 0, m->length, s->model->exact && !faulty ? &exact : NULL, s->carry + row * size,
+                              o, NULL);
         float *out = s->o + (row / m->heads * m->length * m->heads + row % m->heads) * P;
         for (int64_t t = 0; t < m->length; t++)
             for (int64_t p = 0; p < P; p++)
@@ -300,8 +336,8 @@ int outer_run(void *state, struct sable_context *context, struct sable_error *er
     struct outer_state *s = state;
     const int64_t width = s->scan.heads * (s->by_key ? s->scan.keys : 1);
     float *kept = NULL;
-    if (s->prepare)
-        s->prepare(s);
+    if (s->model->prepare)
+        s->model->prepare(s);
     if (context->fault == FAULT_LOST_CARRY) {
         kept = sable_array(s->scan.sequences, width, sizeof *kept);
         if (!kept)

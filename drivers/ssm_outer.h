@@ -14,10 +14,12 @@ extern const char *const outer_phases[];
 enum { OUTER_COMPUTE, OUTER_COMMUNICATE, OUTER_WAIT };
 extern const struct sable_fault outer_faults[];
 
+enum { OUTER_ONE_DECAY, OUTER_DECAY_BY_KEY }; /* of a head and step */
+
 struct outer_params {
-    int64_t batch, heads, groups, keys, values, length, chunk;
-    int strategy, form; /* enum outer_strategy, enum sable_outer_form */
-    int model;          /* the workload's own */
+    int64_t batch, heads, groups, keys, values, length, chunk; /* groups 0: each head has its own keys */
+    int strategy, form;                                        /* enum outer_strategy, enum sable_outer_form */
+    int decays;                                                /* OUTER_ONE_DECAY … */
 };
 
 struct outer_part {
@@ -27,21 +29,34 @@ struct outer_part {
     int64_t group, groups;       /* that its heads use */
 };
 
+struct outer_state;
+
+/* What a workload adds. */
+struct outer_model {
+    const char *name;
+    bool weighted, skips; /* it has Δ; a skip d */
+    /* Sizes from the input file. */
+    int (*sizes)(struct outer_params *params, struct sable_input *input, struct sable_error *error);
+    /* Reads or draws all arrays. */
+    int (*fill)(struct outer_state *outer, struct sable_context *context, struct sable_error *error);
+    /* What comes before the scan, timed; may be NULL. */
+    void (*prepare)(struct outer_state *outer);
+    /* Decays and weights of a row in float64, for the reference: into `decay`, `weight`, `error` [steps]; NULL: as
+     * they are. */
+    void (*exact)(const struct outer_state *outer, int64_t row, double *decay, double *weight, double *error);
+};
+
 struct outer_state {
+    const struct outer_model *model;
     struct outer_params params; /* of the whole problem; sizes are the input's, if it has any */
     struct outer_part part;
     struct sable_outer scan;
-    bool reference, by_key, weighted, skips;
+    bool reference, by_key;
     float *q, *k, *v, *weight, *decay, *bonus, *skip;
     float *raw, *a, *bias; /* ssm/mamba2: Δ before bias and softplus, A, bias */
     float *state, *o;      /* [B, H, N, P], [B, L, H, P] of this rank */
     float *add;            /* [B, H, chunks, N, P] behind the first of the ranks that share time */
     double *carry;         /* [rows, 3 N P + 1]: float64 states, |S| and errors, and what is lost (sable_outer.h) */
-    /* Decays and weights of a row in float64, for the reference: into `decay`, `weight`, `error` [steps]; NULL: as
-     * they are. */
-    void (*exact)(const struct outer_state *outer, int64_t row, double *decay, double *weight, double *error);
-    /* What comes before the scan, timed; may be NULL. */
-    void (*prepare)(struct outer_state *outer);
 };
 
 /* What ranks that share time pass on at a time: `sequences` whole sequences, or `heads` heads of one. */
@@ -51,11 +66,12 @@ struct outer_pieces {
 struct outer_pieces outer_pieces(const struct outer_params *params, struct sable_layout layout);
 
 struct outer_part outer_split(const struct outer_params *params, struct sable_layout layout);
-int outer_check(const struct outer_params *params, struct sable_layout layout, struct sable_error *error);
-void outer_work(const struct outer_params *params, struct sable_layout layout, bool by_key, struct sable_work *work);
+/* Of a workload. */
+int outer_check(const void *params, struct sable_layout layout, struct sable_error *error);
+void outer_work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work);
+int outer_setup(const struct outer_model *model, const void *params, struct sable_context *context, void **state,
+                struct sable_error *error);
 
-/* Allocates and sets up everything but the values, from params, by_key, weighted and skips. */
-int outer_allocate(struct outer_state *outer, struct sable_context *context, struct sable_error *error);
 /* Reads or draws one of the arrays [B, L, heads or groups, width] (or without the last, width 0) of this rank. */
 int outer_fill(struct outer_state *outer, struct sable_context *context, const char *name, enum ssm_purpose purpose,
                double low, double high, bool of_groups, int64_t width, float *data, struct sable_error *error);

@@ -24,11 +24,11 @@ static double error_of_row(struct outer_state *s, int64_t row, double *room)
                                            .lost = state + 3 * size,
                                            .bound = bound};
     const struct sable_outer_exact exact = {decay, decay + m->length, decay + 2 * m->length};
-    if (s->exact)
-        s->exact(s, row, decay, decay + m->length, decay + 2 * m->length);
+    if (s->model->exact)
+        s->model->exact(s, row, decay, decay + m->length, decay + 2 * m->length);
     for (int64_t begin = 0; begin < m->length; begin += BLOCK) {
         int64_t end = begin + BLOCK < m->length ? begin + BLOCK : m->length;
-        sable_outer_reference(m, row, begin, end, s->exact ? &exact : NULL, state, o, &e);
+        sable_outer_reference(m, row, begin, end, s->model->exact ? &exact : NULL, state, o, &e);
         for (int64_t t = begin; t < end; t++)
             for (int64_t p = 0; p < P; p++) {
                 double found = (double)s->o[((b * m->length + t) * m->heads + h) * P + p];

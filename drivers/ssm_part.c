@@ -84,3 +84,13 @@ int ssm_fill(struct sable_context *context, const char *name, enum ssm_purpose p
     }
     return SABLE_OK;
 }
+
+int ssm_at_most_0(struct sable_context *context, const char *name, int64_t count, const float *data,
+                  struct sable_error *error)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (!(data[i] <= 0))
+            return sable_fail(error, SABLE_BAD_INPUT, "%s: '%s' holds %g, but must be at most 0",
+                              sable_input_path(context->input), name, (double)data[i]);
+    return SABLE_OK;
+}

@@ -45,6 +45,10 @@ int ssm_fill(struct sable_context *context, const char *name, enum ssm_purpose p
              int dims, const int64_t *shape, const int64_t *offset, const int64_t *count, float *data,
              struct sable_error *error);
 
+/* Refuses an array `name` of the input with a number above 0. */
+int ssm_at_most_0(struct sable_context *context, const char *name, int64_t count, const float *data,
+                  struct sable_error *error);
+
 /* Refuses a dataset, if there, whose shape is not `shape`. */
 int ssm_expect(struct sable_context *context, const char *name, int dims, const int64_t *shape,
                struct sable_error *error);

@@ -27,12 +27,6 @@ static const struct sable_param parameters[] = {
      "a convolution's kernel is made in every repetition, or once"},
     {0},
 };
-static const struct sable_class classes[] = {
-    {"T", "batch=2 channels=5 states=6 length=101 chunk=17"}, {"S", "batch=1 channels=256 states=64 length=16384"},
-    {"A", "batch=4 channels=512 states=64 length=16384"},     {"B", "batch=16 channels=1024 states=64 length=16384"},
-    {"C", "batch=32 channels=1024 states=64 length=65536"},   {"D", "batch=128 channels=2048 states=64 length=65536"},
-    {"E", "batch=256 channels=4096 states=64 length=262144"}, {0}};
-static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_field inputs[] = {
     {"u", "[batch, length, channels]", "input"},
     {"lambda_, p, b, c", "[channels, states] or [states] complex",
@@ -244,12 +238,6 @@ static const struct filter_model model = {
 
 /* ---- The workload ---- */
 
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    (void)layout;
-    return filter_check(params, error);
-}
-
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     filter_work(&model, params, layout, state, work);
@@ -267,15 +255,15 @@ const struct sable_workload sable_ssm_s4 = {
     .fom = {"samples", "Gsample/s", 1e9},
     .params_size = sizeof(struct filter_params),
     .params = parameters,
-    .classes = classes,
-    .weak = weak,
+    .classes = filter_classes,
+    .weak = filter_weak,
     .variants = filter_variants,
     .phases = filter_phases,
     .faults = filter_faults,
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
+    .check = filter_check,
     .work = work,
     .setup = setup,
     .reset = filter_reset,

@@ -48,11 +48,6 @@ int s4_sizes(struct filter_params *p, struct sable_context *context, struct sabl
 {
     int64_t shape[3];
     int dims = 0, count = 0;
-    if (given(context, "u")) {
-        if (sable_input_shape(context->input, "u", 3, shape, error))
-            return error->code;
-        p->batch = shape[0], p->length = shape[1], p->channels = shape[2];
-    }
     for (int i = 0; i < ARRAYS; i++)
         count += given(context, names[i]);
     if (count == 0)
@@ -141,28 +136,6 @@ static int pair_up(struct filter *f, const double *const *all, int64_t states, i
 
 /* ---- Reading ---- */
 
-static int read_dt(struct filter *f, struct sable_context *context, struct sable_error *error)
-{
-    const int64_t columns = f->table_columns;
-    int64_t one;
-    struct sable_error other = {0};
-    for (int64_t h = 0; h < columns; h++)
-        f->dt[h] = exp(ssm_draw(context->seed, SSM_DELTA, f->table_column + h, log(0.001), log(0.1)));
-    if (given(context, "dt") && columns > 0) {
-        const bool scalar = sable_input_shape(context->input, "dt", 0, &one, &other) == 0;
-        if ((!scalar && ssm_expect(context, "dt", 1, &f->params.channels, error)) ||
-            sable_input_read(context->input, "dt", SABLE_F64, scalar ? 0 : 1, &f->table_column, &columns, f->dt, error))
-            return error->code;
-        for (int64_t h = 1; h < columns && scalar; h++)
-            f->dt[h] = f->dt[0];
-    }
-    for (int64_t h = 0; h < columns; h++)
-        if (!(f->dt[h] > 0 && f->dt[h] <= 1e6))
-            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'dt' holds %g, which is no step",
-                              sable_input_path(context->input), f->dt[h]);
-    return SABLE_OK;
-}
-
 static int read_pairs(struct filter *f, struct sable_context *context, int dims, int64_t states,
                       struct sable_error *error)
 {
@@ -187,7 +160,7 @@ int s4_read(struct filter *f, struct sable_context *context, struct sable_error 
     int64_t shape[2];
     int dims;
     double *tables[ARRAYS] = {f->a, f->p, f->b, f->c};
-    if (read_dt(f, context, error) || !given(context, names[LAMBDA]))
+    if (filter_read_dt(f, context, true, error) || !given(context, names[LAMBDA]))
         return error->code;
     if (shape_of(context->input, names[LAMBDA], shape, &dims, error))
         return error->code;

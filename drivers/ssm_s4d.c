@@ -30,12 +30,6 @@ static const struct sable_param parameters[] = {
     {"start", SABLE_CHOICE, PARAM(start), "", 0, 0, 0, 0, starts, "lin", "generated poles: S4D-Lin or S4D-Inv"},
     {0},
 };
-static const struct sable_class classes[] = {
-    {"T", "batch=2 channels=5 states=6 length=101 chunk=17"}, {"S", "batch=1 channels=256 states=64 length=16384"},
-    {"A", "batch=4 channels=512 states=64 length=16384"},     {"B", "batch=16 channels=1024 states=64 length=16384"},
-    {"C", "batch=32 channels=1024 states=64 length=65536"},   {"D", "batch=128 channels=2048 states=64 length=65536"},
-    {"E", "batch=256 channels=4096 states=64 length=262144"}, {0}};
-static const struct sable_growth weak[] = {{"batch", 1}, {0}};
 static const struct sable_field inputs[] = {
     {"u", "[batch, length, channels]", "input"},
     {"a", "[channels, states/2] complex", "poles, one of each pair of conjugates; real part at most 0"},
@@ -54,13 +48,8 @@ static const struct sable_field outputs[] = {
 
 static int sizes(struct filter_params *p, struct sable_context *context, struct sable_error *error)
 {
-    int64_t shape[3], of_a[2];
+    int64_t of_a[2];
     struct sable_input *input = context->input;
-    if (input && sable_input_has(input, "u")) {
-        if (sable_input_shape(input, "u", 3, shape, error))
-            return error->code;
-        p->batch = shape[0], p->length = shape[1], p->channels = shape[2];
-    }
     if (input && sable_input_has(input, "a")) {
         if (sable_input_shape(input, "a", 2, of_a, error))
             return error->code;
@@ -99,21 +88,6 @@ static double memory(const struct filter_params *p, double columns, int threads)
 }
 
 /* ---- Parameters ---- */
-
-static int read_dt(struct filter *f, struct sable_context *context, struct sable_error *error)
-{
-    const int64_t columns = f->table_columns;
-    for (int64_t h = 0; h < columns; h++)
-        f->dt[h] = exp(ssm_draw(context->seed, SSM_DELTA, f->table_column + h, log(0.001), log(0.1)));
-    if (context->input && sable_input_has(context->input, "dt") && columns > 0 &&
-        sable_input_read(context->input, "dt", SABLE_F64, 1, &f->table_column, &columns, f->dt, error))
-        return error->code;
-    for (int64_t h = 0; h < columns; h++)
-        if (!(f->dt[h] > 0 && f->dt[h] <= 1e6))
-            return sable_fail(error, SABLE_BAD_INPUT, "%s: 'dt' holds %g, which is no step",
-                              sable_input_path(context->input), f->dt[h]);
-    return SABLE_OK;
-}
 
 static void draw(struct filter *f, uint64_t seed)
 {
@@ -158,7 +132,7 @@ static int fill(struct filter *f, struct sable_context *context, struct sable_er
         if (i / columns % 2 == 0 && !(f->a[i] <= 0))
             return sable_fail(error, SABLE_BAD_INPUT, "%s: 'a' holds a pole of real part %g, but it must be at most 0",
                               sable_input_path(context->input), f->a[i]);
-    return read_dt(f, context, error);
+    return filter_read_dt(f, context, false, error);
 }
 
 /* ---- The model ---- */
@@ -233,12 +207,6 @@ static const struct filter_model model = {
 
 /* ---- The workload ---- */
 
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    (void)layout;
-    return filter_check(params, error);
-}
-
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
     filter_work(&model, params, layout, state, work);
@@ -256,15 +224,15 @@ const struct sable_workload sable_ssm_s4d = {
     .fom = {"samples", "Gsample/s", 1e9},
     .params_size = sizeof(struct filter_params),
     .params = parameters,
-    .classes = classes,
-    .weak = weak,
+    .classes = filter_classes,
+    .weak = filter_weak,
     .variants = filter_variants,
     .phases = filter_phases,
     .faults = filter_faults,
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
+    .check = filter_check,
     .work = work,
     .setup = setup,
     .reset = filter_reset,
