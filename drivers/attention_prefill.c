@@ -1,4 +1,4 @@
-/* attention/prefill: scaled dot-product attention of a whole sequence, forward, fp32: out and log-sum-exp. It measures
+/* attention/prefill: scaled dot-product attention of a whole sequence, forward: out and log-sum-exp. It measures
  * how near a core comes to its multiply-add limit when matrix products are interleaved with exponentials, and, over
  * ranks, an all-to-all, a ring or a gather of the keys. Mathematics, work model, parallel scheme: docs/attention.md. */
 #include <math.h>
@@ -13,6 +13,7 @@ static const struct sable_param parameters[] = {
     ATTENTION_PARAMETERS(
         strategies,
         "keys summed one after another; it defines the bits, and is the unit in which ring and allgather share keys"),
+    ATTENTION_TYPE,
     {0},
 };
 
@@ -70,16 +71,17 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     double pairs =
         (double)part.heads * (sable_attention_pairs(s, part.rows[0]) + sable_attention_pairs(s, part.rows[1]));
     double rows = (double)part.heads * (double)attention_rows_count(&part), keys = (double)kv * (double)s->keys;
-    double bytes, messages, dims = (double)(s->dim + s->dim_v);
-    attention_traffic(s, strategy, layout, &bytes, &messages);
+    double traffic, messages, dims = (double)(s->dim + s->dim_v), words = (double)attention_words(s, s->dim);
+    double bytes = 4 * (rows * (words + (double)s->dim_v + 1) + keys * (words + (double)attention_words(s, s->dim_v)));
+    attention_traffic(s, strategy, layout, &traffic, &messages);
     *work = (struct sable_work){
         .items = 2 * dims * pairs,
         .flops_fp32 = 2 * dims * pairs,
         .exponentials = pairs,
-        .bytes = 4 * (dims * (rows + keys) + rows),
+        .bytes = bytes,
         .pattern = SABLE_READ,
-        .working_set = 4 * (dims * (rows + keys) + rows),
-        .bytes_network = bytes,
+        .working_set = bytes,
+        .bytes_network = traffic,
         .messages = messages,
         .memory = attention_memory(s, strategy, layout, a && a->reference) +
                   (a && a->peer ? sable_attention_rows_memory(s, layout.threads) : 0),
@@ -200,7 +202,7 @@ static const struct sable_variant variants[] = {
 
 const struct sable_workload sable_attention_prefill = {
     .name = "attention/prefill",
-    .summary = "exact softmax attention of a whole sequence, forward, fp32",
+    .summary = "exact softmax attention of a whole sequence, forward, fp32 or bf16",
     .source = "Vaswani et al. (2017); Dao et al., FlashAttention (2022); Liu et al., Ring Attention (2023)",
     .fom = {"multiply-adds", "GFLOP/s", 1e9},
     .params_size = sizeof(struct attention_params),

@@ -197,7 +197,9 @@ static int repeat_block(const struct attention_rank *a, const struct sable_conte
     int64_t first = row / SABLE_ATTENTION_BLOCK * SABLE_ATTENTION_BLOCK, left = s->queries - first;
     int64_t rows = left < SABLE_ATTENTION_BLOCK ? left : SABLE_ATTENTION_BLOCK, blind = seen_by(s, row);
     struct sable_attention_part alone = {head, 1, {{first, rows}, {s->queries, 0}}};
-    struct sable_attention *again = sable_attention_create(s, &alone, 1, 0, NULL);
+    struct sable_attention_shape plain = *s; /* bf16 has the bits of the same values as floats */
+    plain.bf16 = false;
+    struct sable_attention *again = sable_attention_create(&plain, &alone, 1, 0, NULL);
     float *q = sable_array(rows, s->dim, sizeof *q), *o = sable_array(rows, s->dim_v, sizeof *o);
     float *l = sable_array(rows, 1, sizeof *l);
     if (!again || !q || !o || !l)
@@ -256,8 +258,11 @@ static int largest_value(const struct attention_rank *a, const struct sable_cont
     int64_t heads = ulysses ? a->shape.batch * a->shape.kv_heads : a->kv_count;
     const float *v = ulysses ? a->shard_v : a->v;
     double mine[2] = {0, a->finite ? 0 : 1}, all[2];
-    for (int64_t i = 0; i < heads * attention_keys_count(&keys) * a->shape.dim_v; i++)
-        mine[0] = fmax(mine[0], isfinite(v[i]) ? fabs((double)v[i]) : 0);
+    for (int64_t i = 0; i < heads * attention_keys_count(&keys) * a->shape.dim_v; i++) {
+        const double x =
+            (double)attention_element(&a->shape, a->shape.dim_v, v, i / a->shape.dim_v, i % a->shape.dim_v);
+        mine[0] = fmax(mine[0], isfinite(x) ? fabs(x) : 0);
+    }
     if (sable_check_mpi(MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce", error))
         return error->code;
     *largest = all[0];

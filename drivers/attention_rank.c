@@ -1,4 +1,4 @@
-/* Partition and inputs of attention. Heads are dealt out whole (heads, ulysses). A sequence is dealt out in 2·ranks
+/* Partition of attention. Heads are dealt out whole (heads, ulysses). A sequence is dealt out in 2·ranks
  * chunks, of which rank r holds the r-th from the front and the r-th from the back (zig-zag): under a causal mask the
  * one has little to do and the other much. Chunks of queries are whole blocks, chunks of keys whole leaves: the bits
  * don't depend on the cut. */
@@ -8,13 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "input.h"
 #include "sable_array.h"
-
-enum { PURPOSE_ATTENTION = 40 }; /* + tensor */
 
 const char *const attention_models[] = {"gpt2", "llama3_8b", "kimi_vl", "moonvit", NULL};
 const char *const attention_masks[] = {"full", "causal", NULL};
+const char *const attention_types[] = {"fp32", "bf16", NULL};
 static const struct {
     int64_t heads, kv_heads, dim, dim_v;
 } models[] = {{12, 12, 64, 64}, {32, 8, 128, 128}, {16, 16, 192, 128}, {16, 16, 72, 72}};
@@ -28,6 +26,7 @@ struct sable_attention_shape attention_shape(const struct attention_params *p)
     s.dim_v = p->dim_v ? p->dim_v : p->dim ? p->dim : models[p->model].dim_v;
     s.keys = p->keys ? p->keys : p->queries;
     s.scale = p->scale != 0 ? p->scale : 1 / sqrt((double)s.dim);
+    s.bf16 = p->bf16;
     return s;
 }
 
@@ -108,119 +107,6 @@ void attention_kv_of(const struct sable_attention_shape *s, const struct sable_a
     *count = part->heads ? sable_attention_kv_head(s, part->head + part->heads - 1) + 1 - *first : 0;
 }
 
-/* ---- Inputs ---- */
-
-static const char *const tensor_names[] = {"q", "k", "v", "dout"};
-
-int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
-                    int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error)
-{
-    const struct sable_attention_shape *s = &a->shape;
-    if (a->fetch)
-        return a->fetch(a, context, tensor, head, first, count, to, error);
-    bool by_query = tensor == TENSOR_Q || tensor == TENSOR_DOUT;
-    int64_t heads = by_query ? s->heads : s->kv_heads, rows = by_query ? s->queries : s->keys;
-    int64_t dim = tensor == TENSOR_V || tensor == TENSOR_DOUT ? s->dim_v : s->dim;
-    if (!context->input || !sable_input_has(context->input, tensor_names[tensor])) {
-        sable_attention_draw(context->seed, PURPOSE_ATTENTION + (uint32_t)tensor, (head * rows + first) * dim,
-                             count * dim, to);
-        return SABLE_OK;
-    }
-    const int64_t offset[] = {head / heads, head % heads, first, 0}, extent[] = {1, 1, count, dim};
-    return count ? sable_input_read(context->input, tensor_names[tensor], SABLE_F32, 4, offset, extent, to, error)
-                 : SABLE_OK;
-}
-
-/* The heads [head, head + heads) and two segments of rows of a tensor. */
-static int fill(struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
-                int64_t head, int64_t heads, const struct sable_attention_rows rows[2], float *to,
-                struct sable_error *error)
-{
-    int64_t dim = tensor == TENSOR_V ? a->shape.dim_v : a->shape.dim, count = rows[0].count + rows[1].count;
-    bool drawn = !context->input;
-#pragma omp parallel for schedule(static) if (drawn)
-    for (int64_t h = 0; h < heads; h++) {
-        struct sable_error mine = {0};
-        for (int i = 0; i < 2; i++)
-            attention_fetch(a, context, tensor, head + h, rows[i].first, rows[i].count,
-                            to + (h * count + (i ? rows[0].count : 0)) * dim, &mine);
-        if (mine.code) /* reading only, by one thread */
-            *error = mine;
-    }
-    for (int64_t i = 0; i < heads * count * dim; i++)
-        a->finite = a->finite && isfinite(to[i]);
-    return error->code;
-}
-
-static int agree_with(const char *what, int64_t *known, bool *set, int64_t found, struct sable_error *error)
-{
-    if (*set && *known != found)
-        return sable_fail(error, SABLE_BAD_INPUT, "--input: q, k and v differ in their %s: %lld and %lld", what,
-                          (long long)*known, (long long)found);
-    *known = found;
-    *set = true;
-    return SABLE_OK;
-}
-
-int attention_read_shape(struct sable_input *input, struct sable_attention_shape *s, struct sable_error *error)
-{
-    int64_t shape[TENSORS][4];
-    bool has[TENSORS], batch = false, kv = false, keys = false, dim = false;
-    for (int t = 0; t < TENSORS; t++)
-        if ((has[t] = sable_input_has(input, tensor_names[t])) &&
-            sable_input_shape(input, tensor_names[t], 4, shape[t], error))
-            return error->code;
-    bool dim_given = has[TENSOR_Q] || has[TENSOR_K];
-    for (int t = 0; t < TENSORS; t++)
-        if (has[t] && (agree_with("batches", &s->batch, &batch, shape[t][0], error) ||
-                       (t != TENSOR_Q && agree_with("key heads", &s->kv_heads, &kv, shape[t][1], error)) ||
-                       (t != TENSOR_Q && agree_with("keys", &s->keys, &keys, shape[t][2], error)) ||
-                       (t != TENSOR_V && agree_with("head size", &s->dim, &dim, shape[t][3], error))))
-            return error->code;
-    if (has[TENSOR_Q])
-        s->heads = shape[TENSOR_Q][1], s->queries = shape[TENSOR_Q][2];
-    if (has[TENSOR_Q] && !kv) /* what is drawn fits what is read */
-        s->kv_heads = s->heads;
-    if (has[TENSOR_Q] && !keys)
-        s->keys = s->queries;
-    if (dim_given)
-        s->dim_v = s->dim;
-    if (has[TENSOR_V])
-        s->dim_v = shape[TENSOR_V][3];
-    if (dim_given)
-        s->scale = 1 / sqrt((double)s->dim);
-    return attention_read_rules(input, s, error);
-}
-
-int attention_read_rules(struct sable_input *input, struct sable_attention_shape *s, struct sable_error *error)
-{
-    double value;
-    bool found;
-    if (sable_input_real(input, "/", "causal", &value, &found, error))
-        return error->code;
-    if (found && value != 0 && value != 1)
-        return sable_fail(error, SABLE_BAD_INPUT, "--input: attribute causal is %g instead of 0 or 1", value);
-    s->causal = found ? value == 1 : s->causal;
-    if (sable_input_real(input, "/", "scale", &value, &found, error))
-        return error->code;
-    s->scale = found ? value : s->scale;
-    return SABLE_OK;
-}
-
-void attention_adopt_shape(const struct sable_attention_shape *s, struct attention_params *p)
-{
-    p->batch = s->batch, p->heads = s->heads, p->kv_heads = s->kv_heads, p->queries = s->queries, p->keys = s->keys;
-    p->dim = s->dim, p->dim_v = s->dim_v, p->causal = s->causal, p->scale = s->scale;
-}
-
-int attention_adopt(void *params, struct sable_input *input, struct sable_error *error)
-{
-    struct sable_attention_shape shape = attention_shape(params);
-    if (!attention_read_shape(input, &shape, error) && !attention_check_shape(&shape, error))
-        attention_adopt_shape(&shape, params);
-    return error->code;
-}
-
 /* ---- Making and freeing ---- */
 
 /* Elements of the rank's own arrays, of those for the exchange, and of the ulysses shard. */
@@ -244,12 +130,13 @@ static struct extents extents_of(const struct sable_attention_shape *s, int stra
     attention_kv_of(s, &e.part, &e.kv_first, &e.kv_count);
     e.rows = e.part.heads * attention_rows_count(&e.part);
     e.key_rows = e.kv_count * attention_keys_count(&e.keys);
-    e.q = e.rows * s->dim, e.out = e.rows * s->dim_v, e.lse = e.rows;
-    e.k = e.key_rows * s->dim, e.v = e.key_rows * s->dim_v;
+    const int64_t words = attention_words(s, s->dim), words_v = attention_words(s, s->dim_v);
+    e.q = e.rows * words, e.out = e.rows * s->dim_v, e.lse = e.rows;
+    e.k = e.key_rows * words, e.v = e.key_rows * words_v;
     if (ulysses) {
         e.shard = attention_shard_of(s, layout.rank, layout.ranks);
         e.shard_keys = attention_keys_of(s, strategy, layout.rank, layout.ranks);
-        int64_t both = larger_of(s->dim, s->dim_v);
+        int64_t both = larger_of(words, s->dim_v);
         for (int r = 0; r < layout.ranks; r++) { /* what all need of my rows: key heads may go to several */
             struct sable_attention_part other = attention_part_of(s, strategy, r, layout.ranks);
             int64_t first, count;
@@ -267,7 +154,7 @@ static struct extents extents_of(const struct sable_attention_shape *s, int stra
             all += attention_keys_count(&keys);
         }
         int64_t rows = e.kv_count * (strategy == STRATEGY_RING ? most : all);
-        e.other_k = rows * s->dim, e.other_v = rows * s->dim_v;
+        e.other_k = rows * words, e.other_v = rows * words_v;
         e.others = strategy == STRATEGY_RING ? 2 : 1;
     }
     return e;
@@ -308,7 +195,8 @@ double attention_memory(const struct sable_attention_shape *s, int strategy, str
     if (strategy == STRATEGY_ULYSSES) {
         double rows = (double)e.shard.heads * (double)attention_rows_count(&e.shard);
         double keys = (double)(s->batch * s->kv_heads) * (double)attention_keys_count(&e.shard_keys);
-        floats += (rows + keys) * (double)(s->dim + s->dim_v) + rows;
+        floats += rows * ((double)attention_words(s, s->dim) + (double)s->dim_v + 1) +
+                  keys * (double)(attention_words(s, s->dim) + attention_words(s, s->dim_v));
     }
     double proof = (double)s->keys * ((double)(s->dim + s->dim_v) * 8 + 8.0 * layout.threads);
     struct sable_attention_part shard =
@@ -320,7 +208,8 @@ double attention_memory(const struct sable_attention_shape *s, int strategy, str
 void attention_traffic(const struct sable_attention_shape *s, int strategy, struct sable_layout layout, double *bytes,
                        double *messages)
 {
-    double row = 4 * (double)(s->dim + s->dim_v), kv = (double)(s->batch * s->kv_heads);
+    const double words = (double)attention_words(s, s->dim), kv = (double)(s->batch * s->kv_heads);
+    const double row = 4 * (words + (double)attention_words(s, s->dim_v));
     *bytes = *messages = 0;
     for (int r = 0; r < layout.ranks; r++) {
         if (r == layout.rank || strategy == STRATEGY_HEADS)
@@ -340,7 +229,7 @@ void attention_traffic(const struct sable_attention_shape *s, int strategy, stru
         struct sable_attention_part other = attention_shard_of(s, r, layout.ranks);
         int64_t first, count;
         attention_kv_of(s, &theirs, &first, &count);
-        *bytes += 4 * (double)s->dim * (double)theirs.heads * (double)attention_rows_count(&shard) +
+        *bytes += 4 * words * (double)theirs.heads * (double)attention_rows_count(&shard) +
                   row * (double)count * (double)attention_keys_count(&mine) +
                   4 * (double)(s->dim_v + 1) * (double)own.heads * (double)attention_rows_count(&other);
         *messages += 5;
@@ -367,8 +256,9 @@ static int allocate(struct attention_rank *a, const struct extents *e, int fault
     if (ulysses) {
         int64_t rows = e->shard.heads * attention_rows_count(&e->shard);
         int64_t keys = s->batch * s->kv_heads * attention_keys_count(&e->shard_keys);
-        a->shard_q = floats(rows * s->dim, &no), a->shard_k = floats(keys * s->dim, &no);
-        a->shard_v = floats(keys * s->dim_v, &no), a->shard_out = floats(rows * s->dim_v, &no);
+        a->shard_q = floats(rows * attention_words(s, s->dim), &no);
+        a->shard_k = floats(keys * attention_words(s, s->dim), &no);
+        a->shard_v = floats(keys * attention_words(s, s->dim_v), &no), a->shard_out = floats(rows * s->dim_v, &no);
         a->shard_lse = floats(rows, &no);
         a->parcel[0] = floats(e->parcel, &no), a->parcel[1] = floats(e->parcel, &no);
     }
@@ -392,7 +282,7 @@ static int allocate(struct attention_rank *a, const struct extents *e, int fault
 static void tell_overlap(const struct attention_rank *a, struct sable_context *context)
 {
     const struct sable_attention_shape *s = &a->shape;
-    const double flops = (double)s->heads * (double)s->queries / (s->causal ? 4 : 2);
+    const double flops = (double)s->heads * (double)s->queries / (s->causal ? 4 : 2) * (s->bf16 ? 2 : 1);
     if (a->strategy == STRATEGY_RING && a->layout.ranks > 1)
         sable_note_that(context, "overlap_condition",
                         "a step's transfer is hidden where a rank's (flop/s) / (byte/s sent) is at most %.4g",
@@ -404,10 +294,12 @@ int attention_prepare(const struct sable_attention_shape *shape, int strategy, s
 {
     *a = (struct attention_rank){.shape = *shape,
                                  .reference = reference,
+                                 .rounded = shape->bf16,
                                  .layout = context->layout,
                                  .finite = true,
                                  .from_file = context->input,
                                  .strategy = reference ? STRATEGY_HEADS : strategy};
+    a->shape.bf16 = shape->bf16 && !reference; /* the textbook and peers compute with floats of the rounded values */
     struct extents e = extents_of(&a->shape, a->strategy, a->layout);
     a->part = e.part, a->shard = e.shard;
     a->keys = e.keys, a->kv_first = e.kv_first, a->kv_count = e.kv_count;
@@ -429,12 +321,12 @@ int attention_make(const struct attention_params *params, struct sable_context *
     struct extents e = extents_of(&a->shape, a->strategy, a->layout);
     int64_t kv = a->shape.batch * a->shape.kv_heads;
     if (a->strategy == STRATEGY_ULYSSES) {
-        if (!fill(a, context, TENSOR_Q, 0, e.shard.heads, e.shard.rows, a->shard_q, error) &&
-            !fill(a, context, TENSOR_K, 0, kv, e.shard_keys.segment, a->shard_k, error))
-            fill(a, context, TENSOR_V, 0, kv, e.shard_keys.segment, a->shard_v, error);
-    } else if (!fill(a, context, TENSOR_Q, a->part.head, a->part.heads, a->part.rows, a->q, error) &&
-               !fill(a, context, TENSOR_K, a->kv_first, a->kv_count, a->keys.segment, a->k, error))
-        fill(a, context, TENSOR_V, a->kv_first, a->kv_count, a->keys.segment, a->v, error);
+        if (!attention_fill(a, context, TENSOR_Q, 0, e.shard.heads, e.shard.rows, a->shard_q, error) &&
+            !attention_fill(a, context, TENSOR_K, 0, kv, e.shard_keys.segment, a->shard_k, error))
+            attention_fill(a, context, TENSOR_V, 0, kv, e.shard_keys.segment, a->shard_v, error);
+    } else if (!attention_fill(a, context, TENSOR_Q, a->part.head, a->part.heads, a->part.rows, a->q, error) &&
+               !attention_fill(a, context, TENSOR_K, a->kv_first, a->kv_count, a->keys.segment, a->k, error))
+        attention_fill(a, context, TENSOR_V, a->kv_first, a->kv_count, a->keys.segment, a->v, error);
     return error->code;
 }
 

@@ -24,10 +24,10 @@ enum attention_tensor { TENSOR_Q, TENSOR_K, TENSOR_V, TENSORS, TENSOR_DOUT = TEN
 struct attention_params {
     int64_t batch, heads, kv_heads, queries, keys, dim, dim_v, leaf;
     double scale;
-    int model, causal, strategy;
+    int model, causal, strategy, bf16;
 };
 
-extern const char *const attention_models[], *const attention_masks[];
+extern const char *const attention_models[], *const attention_masks[], *const attention_types[];
 
 /* What every workload of this layer can be told: rows of its table of parameters. `leaf_help`: what a leaf is to it. */
 #define ATTENTION_PARAM(field) offsetof(struct attention_params, field)
@@ -48,6 +48,9 @@ extern const char *const attention_models[], *const attention_masks[];
     {"scale", SABLE_REAL, ATTENTION_PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"}, \
     {"leaf", SABLE_INT, ATTENTION_PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "512", leaf_help}, \
     {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, strategy_names, "heads", "how ranks share the work"}
+#define ATTENTION_TYPE \
+    {"dtype", SABLE_CHOICE, ATTENTION_PARAM(bf16), "", 0, 0, 0, 0, attention_types, "fp32", \
+     "how q, k and v are stored: bf16 is rounded to nearest even, and computed with in fp32"}
 /* clang-format on */
 
 /* Keys of a rank: up to two segments, each of whole leaves. */
@@ -64,12 +67,14 @@ struct attention_rank {
     struct sable_attention_shape shape;
     attention_fetcher *fetch; /* where q, k and v come from, if they are neither drawn nor read: attention_fetch() */
     bool reference, from_file, finite; /* reference: the textbook or a peer; finite: all inputs of this rank are */
+    bool rounded;                      /* inputs are rounded to bf16; they are stored as such if shape.bf16 */
     int strategy;
     struct sable_layout layout;
     struct sable_attention_part part;  /* computed here; and, but for ulysses, held here */
     struct attention_keys keys;        /* held here */
     int64_t kv_first, kv_count;        /* key heads held here (of the B·Hk) */
-    float *q, *k, *v, *out, *lse;      /* [heads][rows][dim] …; k, v: both segments one after the other */
+    float *q, *k, *v, *out, *lse;      /* [heads][rows][dim] …; k, v: both segments one after the other; of bf16,
+                                          q, k and v are rows of attention_words() words, seen as if they were floats */
     float *other_k[2], *other_v[2];    /* ring: what arrives; allgather: [0] all ranks' keys, by rank */
     float *parcel[2];                  /* ulysses: what is sent and what arrives, of each exchange */
     struct sable_attention_part shard; /* ulysses: the rows of all heads that are held here */
@@ -110,9 +115,22 @@ double attention_memory(const struct sable_attention_shape *shape, int strategy,
 void attention_traffic(const struct sable_attention_shape *shape, int strategy, struct sable_layout layout,
                        double *bytes, double *messages);
 
+/* Words of four bytes of a row of q, k or v with `dim` channels. */
+int64_t attention_words(const struct sable_attention_shape *shape, int64_t dim);
+/* Values as bfloat16 has them, in place. */
+void attention_round(int64_t count, float *values);
+/* Element d of row r of q, k or v. */
+float attention_element(const struct sable_attention_shape *shape, int64_t dim, const float *array, int64_t r,
+                        int64_t d);
+
 /* Rows [first, first + count) of one head of one tensor, drawn, or read from context->input. */
 int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
                     int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error);
+
+/* The heads [head, head + heads) and two segments of rows of a tensor as they are stored; notes what is not finite. */
+int attention_fill(struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
+                   int64_t head, int64_t heads, const struct sable_attention_rows rows[2], float *to,
+                   struct sable_error *error);
 
 /* Collective. Room for an attention of this shape, without its inputs; attention_make() also fills these. */
 int attention_prepare(const struct sable_attention_shape *shape, int strategy, struct sable_context *context,

@@ -27,11 +27,12 @@ static void make_stale(int64_t heads, int64_t keys, int64_t dim, float *k)
 static void spoil_before(struct attention_rank *a, int fault)
 {
     bool ulysses = a->strategy == STRATEGY_ULYSSES;
+    const int64_t words = attention_words(&a->shape, a->shape.dim);
     struct attention_keys shard = attention_keys_of(&a->shape, a->strategy, a->layout.rank, a->layout.ranks);
     if (fault == FAULT_STALE_KEYS && ulysses)
-        make_stale(a->shape.batch * a->shape.kv_heads, attention_keys_count(&shard), a->shape.dim, a->shard_k);
+        make_stale(a->shape.batch * a->shape.kv_heads, attention_keys_count(&shard), words, a->shard_k);
     else if (fault == FAULT_STALE_KEYS)
-        make_stale(a->kv_count, attention_keys_count(&a->keys), a->shape.dim, a->k);
+        make_stale(a->kv_count, attention_keys_count(&a->keys), words, a->k);
 }
 
 /* The largest value of the middle row that this rank holds. */
@@ -132,8 +133,8 @@ static void ranges_of(const struct attention_keys *keys, const struct sable_atte
     for (int i = 0; i < 2; i++)
         range[i] = (struct sable_attention_keys){.first = keys->segment[i].first,
                                                  .count = keys->segment[i].count,
-                                                 .k = k + (i ? before * s->dim : 0),
-                                                 .v = v + (i ? before * s->dim_v : 0),
+                                                 .k = k + (i ? before * attention_words(s, s->dim) : 0),
+                                                 .v = v + (i ? before * attention_words(s, s->dim_v) : 0),
                                                  .pitch = pitch};
 }
 
@@ -151,6 +152,12 @@ static void make_progress(void *data)
     f->result = f->result ? f->result : result;
 }
 
+/* Words of a row of k, or of v. */
+static int64_t words_of(const struct attention_rank *a, bool v)
+{
+    return attention_words(&a->shape, v ? a->shape.dim_v : a->shape.dim);
+}
+
 /* Sends `held` to the next rank and receives the keys of rank `whose` from the one before, in rows of dim and dim_v. */
 static int take_off(const struct attention_rank *a, struct sable_context *context, const MPI_Datatype row[2], int holds,
                     int whose, const float *const held[2], float *const arriving[2], struct flight *f,
@@ -166,7 +173,7 @@ static int take_off(const struct attention_rank *a, struct sable_context *contex
             sable_check_mpi(MPI_Isend(held[i], (int)sent, row[i], next, i, context->comm, &f->request[2 + i]),
                             "MPI_Isend", error))
             return error->code;
-        sable_count_sent(context, (size_t)sent * (size_t)(i ? a->shape.dim_v : a->shape.dim) * sizeof(float));
+        sable_count_sent(context, (size_t)(sent * words_of(a, i)) * sizeof(float));
     }
     return SABLE_OK;
 }
@@ -219,12 +226,13 @@ static int gather(struct attention_rank *a, struct sable_context *context, const
         at[r] = total;
         count[r] = (int)(a->kv_count * attention_keys_count(&keys));
         struct sable_attention_keys both[2];
-        ranges_of(&keys, &a->shape, a->other_k[0] + at[r] * a->shape.dim, a->other_v[0] + at[r] * a->shape.dim_v, both);
+        ranges_of(&keys, &a->shape, a->other_k[0] + at[r] * words_of(a, false),
+                  a->other_v[0] + at[r] * words_of(a, true), both);
         range[r] = both[0], range[2 * ranks - 1 - r] = both[1]; /* ascending */
         total += count[r];
         for (int i = 0; i < 2 && r != me; i++)
-            sable_count_sent(context, (size_t)(a->kv_count * attention_keys_count(&a->keys)) *
-                                          (size_t)(i ? a->shape.dim_v : a->shape.dim) * sizeof(float));
+            sable_count_sent(context,
+                             (size_t)(a->kv_count * attention_keys_count(&a->keys) * words_of(a, i)) * sizeof(float));
     }
     if (sable_check_mpi(MPI_Allgatherv(a->k, count[me], row[0], a->other_k[0], count, at, row[0], context->comm),
                         "MPI_Allgatherv", error) ||
@@ -243,12 +251,12 @@ done:
 static int share_keys(struct attention_rank *a, struct sable_context *context, struct sable_error *error)
 {
     MPI_Datatype row[2] = {MPI_DATATYPE_NULL, MPI_DATATYPE_NULL};
-    int64_t dim[2] = {a->shape.dim, a->shape.dim_v};
+    const int64_t words[2] = {words_of(a, false), words_of(a, true)};
     if (a->kv_count * a->shape.keys > INT_MAX)
         return sable_fail(error, SABLE_BAD_INPUT, "attention: %lld rows of keys are more than MPI counts: use heads",
                           (long long)(a->kv_count * a->shape.keys));
     for (int i = 0; i < 2 && !error->code; i++)
-        if (!sable_check_mpi(MPI_Type_contiguous((int)dim[i], MPI_FLOAT, &row[i]), "MPI_Type_contiguous", error))
+        if (!sable_check_mpi(MPI_Type_contiguous((int)words[i], MPI_FLOAT, &row[i]), "MPI_Type_contiguous", error))
             sable_check_mpi(MPI_Type_commit(&row[i]), "MPI_Type_commit", error);
     if (!error->code && a->strategy == STRATEGY_RING)
         go_round(a, context, row, error);
@@ -290,9 +298,9 @@ static int exchange_heads(struct attention_rank *a, struct sable_context *contex
         goto done;
     struct sable_attention_part *shard = part + ranks, *keys = shard + ranks, *key_shard = keys + ranks;
     parts_of_all(a, part, shard, keys, key_shard);
-    if (attention_move(context, s->dim, shard, part, a->shard_q, a->q, a->parcel, error) ||
-        attention_move(context, s->dim, key_shard, keys, a->shard_k, a->k, a->parcel, error) ||
-        attention_move(context, s->dim_v, key_shard, keys, a->shard_v, a->v, a->parcel, error))
+    if (attention_move(context, words_of(a, false), shard, part, a->shard_q, a->q, a->parcel, error) ||
+        attention_move(context, words_of(a, false), key_shard, keys, a->shard_k, a->k, a->parcel, error) ||
+        attention_move(context, words_of(a, true), key_shard, keys, a->shard_v, a->v, a->parcel, error))
         goto done;
     sable_phase(context, PHASE_COMPUTE);
     struct sable_attention_keys range = {0, s->keys, a->k, a->v, s->keys};

@@ -1,5 +1,5 @@
 /* attention/varlen: attention of sequences of different lengths, packed one after another without padding, forward,
- * fp32, as models are trained and served. It measures what is left of the multiply-add limit when lengths differ, and
+ * as models are trained and served. It measures what is left of the multiply-add limit when lengths differ, and
  * how evenly they are shared. Mathematics, work model, parallel scheme: docs/attention.md. */
 #include "attention_varlen.h"
 
@@ -33,6 +33,7 @@ static const struct sable_param parameters[] = {
      "keys summed one after another; it defines the bits"},
     {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, strategies, "heads",
      "what ranks share: heads of all sequences, or whole sequences, of about equal work"},
+    ATTENTION_TYPE,
     {0},
 };
 
@@ -126,7 +127,8 @@ static void fill_work(const struct sable_attention_shape *s, const struct varlen
     double pairs = 0;
     for (int64_t i = 0; i < p->sequences && p->sequence; i++)
         pairs += heads * varlen_pairs(s, &p->sequence[i]);
-    const double bytes = 4 * (dims * (rows + keys) + rows);
+    const double words = (double)attention_words(s, s->dim), words_v = (double)attention_words(s, s->dim_v);
+    const double bytes = 4 * (rows * (words + (double)s->dim_v + 1) + keys * (words + words_v));
     const double moved =
         strategy == VARLEN_SEQUENCES ? 4 * (rows * (double)s->dim_v + share * (2 * (double)s->dim_v + 1)) : 0;
     const double proof = (double)p->most_keys * (4 * dims + 8.0 * layout.threads);
@@ -300,7 +302,7 @@ static const struct sable_variant variants[] = {
 
 const struct sable_workload sable_attention_varlen = {
     .name = "attention/varlen",
-    .summary = "exact softmax attention of packed sequences of different lengths, forward, fp32",
+    .summary = "exact softmax attention of packed sequences of different lengths, forward, fp32 or bf16",
     .source = "Dao et al., FlashAttention (2022) and its varlen interface; Vaswani et al. (2017)",
     .fom = {"multiply-adds", "GFLOP/s", 1e9},
     .params_size = sizeof(struct varlen_params),

@@ -36,11 +36,11 @@ struct varlen_part {
 
 struct varlen_rank {
     struct sable_attention_shape shape; /* batch 1; queries and keys: rows of the rank's arrays */
-    bool reference, finite;
+    bool reference, finite, rounded;    /* rounded: inputs are those of bf16, stored as such if shape.bf16 */
     int strategy;
     struct varlen_batch batch;
     struct varlen_part part;
-    float *q, *k, *v, *out, *lse;              /* [heads][queries][dim] … */
+    float *q, *k, *v, *out, *lse;              /* [heads][queries][dim] …; of bf16 as in struct attention_rank */
     struct sable_attention_sequence *computed; /* [part.sequences], as the fault has them */
     struct sable_attention_packed *packed;
 };

@@ -155,7 +155,8 @@ static int repeat_block(const struct varlen_rank *a, const struct sable_context 
     int64_t head, sequence, row;
     if (!varlen_middle(a, &head, &sequence, &row))
         return SABLE_OK;
-    const struct sable_attention_shape s = shape_of(a, sequence);
+    struct sable_attention_shape s = shape_of(a, sequence);
+    s.bf16 = false; /* which has the bits of the same values as floats */
     const int64_t first = row / SABLE_ATTENTION_BLOCK * SABLE_ATTENTION_BLOCK, left = s.queries - first;
     const int64_t rows = left < SABLE_ATTENTION_BLOCK ? left : SABLE_ATTENTION_BLOCK;
     const int64_t seen = s.causal ? row + s.keys - s.queries + 1 : s.keys;
@@ -231,8 +232,11 @@ int varlen_verify(struct varlen_rank *a, struct sable_context *context, struct s
     double most[4] = {0}, count[3];
     if (prove(a, context, &p, error), sable_agree(context->comm, error))
         return error->code;
-    for (int64_t i = 0; i < a->part.kv_count * a->part.keys * a->shape.dim_v; i++)
-        most[0] = isfinite(a->v[i]) ? fmax(most[0], fabs((double)a->v[i])) : most[0];
+    for (int64_t i = 0; i < a->part.kv_count * a->part.keys; i++)
+        for (int64_t d = 0; d < a->shape.dim_v; d++) {
+            const double v = fabs((double)attention_element(&a->shape, a->shape.dim_v, a->v, i, d));
+            most[0] = isfinite(v) ? fmax(most[0], v) : most[0];
+        }
     most[1] = a->finite ? 0 : 1, most[2] = p.out_error, most[3] = p.sum_error;
     if (sable_check_mpi(MPI_Allreduce(MPI_IN_PLACE, most, 4, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce",
                         error))

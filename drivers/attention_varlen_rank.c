@@ -27,12 +27,34 @@ int varlen_fetch(const struct varlen_rank *a, const struct sable_context *contex
     const int64_t offset[] = {first, head, 0}, extent[] = {count, 1, dim};
     if (count == 0)
         return SABLE_OK;
-    if (context->input && sable_input_has(context->input, names[tensor]))
-        return sable_input_read(context->input, names[tensor], SABLE_F32, 3, offset, extent, to, error);
-    for (int64_t r = 0; r < count; r++)
+    const bool read = context->input && sable_input_has(context->input, names[tensor]);
+    if (read && sable_input_read(context->input, names[tensor], SABLE_F32, 3, offset, extent, to, error))
+        return error->code;
+    for (int64_t r = 0; r < count && !read; r++)
         sable_attention_draw(context->seed, PURPOSE_VARLEN + (uint32_t)tensor, ((first + r) * heads + head) * dim, dim,
                              to + r * dim);
+    if (a->rounded)
+        attention_round(count * dim, to);
     return SABLE_OK;
+}
+
+/* The same as they are stored. */
+static int fetch_rows(struct varlen_rank *a, const struct sable_context *context, enum attention_tensor tensor,
+                      int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error)
+{
+    const int64_t dim = dim_of(&a->shape, tensor);
+    float *plain = a->shape.bf16 ? sable_array(count, dim, sizeof *plain) : to;
+    if (!plain)
+        return sable_fail(error, SABLE_ENVIRONMENT, "attention/varlen: out of memory for rows of a head");
+    if (!varlen_fetch(a, context, tensor, head, first, count, plain, error)) {
+        for (int64_t i = 0; i < count * dim; i++)
+            a->finite = a->finite && isfinite(plain[i]);
+        if (a->shape.bf16)
+            sable_attention_to_bf16(count, dim, plain, (void *)to);
+    }
+    if (a->shape.bf16)
+        sable_array_free(plain);
+    return error->code;
 }
 
 /* Sequences that follow one another in the batch also do here: they are fetched together. */
@@ -42,19 +64,17 @@ static int fill(struct varlen_rank *a, const struct sable_context *context, enum
     const struct varlen_part *p = &a->part;
     const bool query = tensor == TENSOR_Q;
     const int64_t head = query ? p->head : p->kv_first, heads = query ? p->heads : p->kv_count;
-    const int64_t rows = query ? p->queries : p->keys, dim = dim_of(&a->shape, tensor);
+    const int64_t rows = query ? p->queries : p->keys, words = attention_words(&a->shape, dim_of(&a->shape, tensor));
     for (int64_t i = 0, end; i < p->sequences; i = end) {
         int64_t count = 0, place = query ? p->sequence[i].query : p->sequence[i].key;
         for (end = i; end < p->sequences && p->index[end] - p->index[i] == end - i; end++)
             count += query ? p->sequence[end].queries : p->sequence[end].keys;
         const struct sable_attention_sequence *first = &a->batch.sequence[p->index[i]];
         for (int64_t h = 0; h < heads; h++)
-            if (varlen_fetch(a, context, tensor, head + h, query ? first->query : first->key, count,
-                             to + (h * rows + place) * dim, error))
+            if (fetch_rows(a, context, tensor, head + h, query ? first->query : first->key, count,
+                           to + (h * rows + place) * words, error))
                 return error->code;
     }
-    for (int64_t i = 0; i < heads * rows * dim; i++)
-        a->finite = a->finite && isfinite(to[i]);
     return SABLE_OK;
 }
 
@@ -75,9 +95,9 @@ static void spoil_sequences(const struct varlen_part *p, int fault, struct sable
 /* As if the second half of the keys had never arrived. Doing it again changes nothing. */
 static void make_stale(const struct varlen_rank *a)
 {
-    const int64_t keys = a->part.keys, half = keys / 2, dim = a->shape.dim;
+    const int64_t keys = a->part.keys, half = keys / 2, words = attention_words(&a->shape, a->shape.dim);
     for (int64_t h = 0; h < a->part.kv_count; h++)
-        memcpy(a->k + (h * keys + keys - half) * dim, a->k + h * keys * dim, (size_t)(half * dim) * sizeof *a->k);
+        memcpy(a->k + (h * keys + keys - half) * words, a->k + h * keys * words, (size_t)(half * words) * sizeof *a->k);
 }
 
 bool varlen_middle(const struct varlen_rank *a, int64_t *head, int64_t *sequence, int64_t *row)
@@ -128,8 +148,9 @@ static int allocate(struct varlen_rank *a, struct sable_context *context, struct
     const int64_t rows = p->heads * p->queries, keys = p->kv_count * p->keys;
     struct sable_attention_shape shape = a->shape;
     shape.scale *= context->fault == FAULT_WRONG_SCALE ? 1.01 : 1;
-    a->q = sable_array(rows, shape.dim, sizeof *a->q), a->out = sable_array(rows, shape.dim_v, sizeof *a->out);
-    a->k = sable_array(keys, shape.dim, sizeof *a->k), a->v = sable_array(keys, shape.dim_v, sizeof *a->v);
+    const int64_t words = attention_words(&shape, shape.dim), words_v = attention_words(&shape, shape.dim_v);
+    a->q = sable_array(rows, words, sizeof *a->q), a->out = sable_array(rows, shape.dim_v, sizeof *a->out);
+    a->k = sable_array(keys, words, sizeof *a->k), a->v = sable_array(keys, words_v, sizeof *a->v);
     a->lse = sable_array(rows, 1, sizeof *a->lse);
     a->computed = sable_array(p->sequences, 1, sizeof *a->computed);
     if (a->computed) {
@@ -150,6 +171,8 @@ static int make_batch(const struct varlen_params *params, struct sable_context *
                       struct sable_error *error)
 {
     a->shape = attention_shape(&params->base);
+    a->rounded = a->shape.bf16;
+    a->shape.bf16 = a->rounded && !a->reference;
     if (context->input ? varlen_read_batch(context->input, params, &a->shape, &a->batch, error)
                        : varlen_draw_batch(params, &a->batch, error))
         return error->code;

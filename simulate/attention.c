@@ -66,7 +66,7 @@ static double pairs_of(const struct sable_attention *a, const struct sable_atten
     return pairs * (double)a->part.heads;
 }
 
-void __wrap_sable_attention_add(struct sable_attention *attention, const float *q,
+void __wrap_sable_attention_add(struct sable_attention *attention, const void *q,
                                 const struct sable_attention_keys *keys, void (*progress)(void *), void *data)
 {
     (void)q;
@@ -79,7 +79,7 @@ void __wrap_sable_attention_add(struct sable_attention *attention, const float *
     }
 }
 
-void __wrap_sable_attention(struct sable_attention *attention, const float *q, int64_t ranges,
+void __wrap_sable_attention(struct sable_attention *attention, const void *q, int64_t ranges,
                             const struct sable_attention_keys *keys, float *out, float *lse)
 {
     (void)out, (void)lse;

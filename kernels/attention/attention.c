@@ -98,7 +98,7 @@ static struct sizes sizes_of(const struct sable_attention_shape *shape, const st
 {
     struct sizes s = {.blocks = blocks_of(part->rows[0]) + blocks_of(part->rows[1]),
                       .room = room_of(shape, arrivals, arrival),
-                      .scratch = (shape->dim + TILE) * BLOCK,
+                      .scratch = (shape->dim + TILE) * BLOCK + (shape->bf16 ? TILE * (shape->dim + shape->dim_v) : 0),
                       .node = (NODE_HEAD + shape->dim_v) * BLOCK};
     int64_t nodes = 0, slots = 0;
     if (shape->dim > INT32_MAX || shape->dim_v > INT32_MAX)
@@ -144,7 +144,8 @@ struct sable_attention *sable_attention_create(const struct sable_attention_shap
     }
     float *next = a->floats;
     for (int t = 0; t < threads; t++) {
-        a->scratch[t] = (struct attention_scratch){next, next + shape->dim * BLOCK};
+        float *p = next + shape->dim * BLOCK, *k = p + TILE * BLOCK;
+        a->scratch[t] = (struct attention_scratch){next, p, k, k + (shape->bf16 ? TILE * shape->dim : 0)};
         next += s.scratch;
     }
     for (int64_t i = 0; i < s.sets; i++) {
@@ -204,8 +205,14 @@ static int64_t rows_of(const struct sable_attention *a)
     return a->part.rows[0].count + a->part.rows[1].count;
 }
 
+const void *sable_attention_row(const struct sable_attention_shape *s, int64_t dim, const void *array, int64_t row)
+{
+    const size_t size = s->bf16 ? sizeof(uint16_t) : sizeof(float);
+    return (const char *)array + (size_t)(row * sable_attention_pitch(s, dim)) * size;
+}
+
 /* One block against one range of keys. */
-static void attend(const struct sable_attention *a, const struct task *t, const float *q,
+static void attend(const struct sable_attention *a, const struct task *t, const void *q,
                    const struct sable_attention_keys *keys, struct attention_set *set)
 {
     const struct sable_attention_shape *s = &a->shape;
@@ -219,11 +226,12 @@ static void attend(const struct sable_attention *a, const struct task *t, const 
         .offset = s->keys - s->queries,
         .row = t->row,
         .rows = t->rows,
-        .q = q + (t->head * rows_of(a) + t->local) * s->dim,
+        .q = sable_attention_row(s, s->dim, q, t->head * rows_of(a) + t->local),
         .first = keys->first,
         .keys = keys->count,
-        .k = keys->k + kv * keys->pitch * s->dim,
-        .v = keys->v + kv * keys->pitch * s->dim_v,
+        .k = sable_attention_row(s, s->dim, keys->k, kv * keys->pitch),
+        .v = sable_attention_row(s, s->dim_v, keys->v, kv * keys->pitch),
+        .bf16 = s->bf16,
         .skipped = a->left_out,
     };
     SABLE_ISA_PICK(sable_attention_block)(&block, &a->scratch[omp_get_thread_num()], set);
@@ -253,7 +261,7 @@ void sable_attention_one_block(struct sable_attention *a, const struct attention
     finish(a, block->rows, set, out, lse);
 }
 
-void sable_attention(struct sable_attention *a, const float *q, int64_t ranges, const struct sable_attention_keys *keys,
+void sable_attention(struct sable_attention *a, const void *q, int64_t ranges, const struct sable_attention_keys *keys,
                      float *out, float *lse)
 {
 #pragma omp parallel for schedule(dynamic) num_threads(a->threads)
@@ -273,7 +281,7 @@ void sable_attention_begin(struct sable_attention *a)
         a->set[i].count = 0;
 }
 
-void sable_attention_add(struct sable_attention *a, const float *q, const struct sable_attention_keys *keys,
+void sable_attention_add(struct sable_attention *a, const void *q, const struct sable_attention_keys *keys,
                          void (*progress)(void *), void *data)
 {
 #pragma omp parallel for schedule(dynamic) num_threads(a->threads)

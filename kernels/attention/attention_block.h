@@ -31,6 +31,8 @@ struct attention_set {
 struct attention_scratch {
     float *q; /* [dim][BLOCK] */
     float *p; /* [TILE][BLOCK] */
+    float *k; /* bf16: [TILE][dim], also for the block's q */
+    float *v; /* bf16: [TILE][dim_v] */
 };
 
 struct attention_block {
@@ -40,11 +42,12 @@ struct attention_block {
     int64_t offset;  /* query r sees keys c ≤ r + offset, if causal */
     int64_t row;     /* the block's first query */
     int rows;        /* of the block, at most BLOCK */
-    const float *q;  /* [rows][dim] */
+    const void *q;   /* [rows][dim], float or bf16 */
     int64_t first;   /* first key of this range, a multiple of `leaf` */
     int64_t keys;    /* of this range: it ends at a multiple of `leaf`, or is the last */
-    const float *k;  /* [keys][dim] */
-    const float *v;  /* [keys][dim_v] */
+    const void *k;   /* [keys][dim] */
+    const void *v;   /* [keys][dim_v] */
+    bool bf16;       /* of q, k, v: rows are padded to an even number of elements */
     int64_t skipped; /* a leaf to leave out, or −1: the fault that verification must see */
 };
 

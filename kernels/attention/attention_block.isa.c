@@ -346,6 +346,31 @@ static void settle(struct attention_set *set, int64_t dim)
 
 /* ---- A block ---- */
 
+/* Rows [first, first + rows) of an array of the block as floats: widened in `room`, which costs one pass over them for
+ * all of the block's queries, or where they are. */
+static const float *rows_of(const struct attention_block *b, int64_t dim, const void *array, int64_t first,
+                            int64_t rows, float *room)
+{
+    typedef uint16_t halves __attribute__((vector_size(LANE_BYTES / 2)));
+    if (!b->bf16)
+        return (const float *)array + first * dim;
+    const int64_t pitch = dim + (dim & 1), run = pitch == dim ? rows * dim : dim; /* elements without padding */
+    for (int64_t from = 0, to = 0; to < rows * dim; from += pitch == dim ? run : pitch, to += run) {
+        const uint16_t *x = (const uint16_t *)array + first * pitch + from;
+        int64_t i = 0;
+        for (; i + LANES <= run; i += LANES) {
+            halves some;
+            memcpy(&some, x + i, sizeof some);
+            store_loose(room + to + i, (lanes)(__builtin_convertvector(some, patterns) << 16));
+        }
+        for (; i < run; i++) {
+            const uint32_t bits = (uint32_t)x[i] << 16;
+            memcpy(room + to + i, &bits, sizeof bits);
+        }
+    }
+    return room;
+}
+
 /* Keys [from, to) of the range into the node. */
 static void add_keys(const struct attention_block *b, struct softmax c, const struct attention_scratch *scratch,
                      float *node, int64_t from, int64_t to)
@@ -356,8 +381,8 @@ static void add_keys(const struct attention_block *b, struct softmax c, const st
         struct tile t = {.dim = b->dim,
                          .dim_v = b->dim_v,
                          .keys = end - j,
-                         .k = b->k + (j - b->first) * b->dim,
-                         .v = b->v + (j - b->first) * b->dim_v,
+                         .k = rows_of(b, b->dim, b->k, j - b->first, end - j, scratch->k),
+                         .v = rows_of(b, b->dim_v, b->v, j - b->first, end - j, scratch->v),
                          .visible = j < whole || !b->causal ? 0 : (int32_t)(j - b->row - b->offset)};
         add_tile(&t, c, b->rows, scratch, node);
     }
@@ -374,7 +399,7 @@ void SABLE_ISA_NAME(sable_attention_block)(const struct attention_block *b, cons
     struct softmax c = softmax_of(fabs(b->scale));
     if (b->rows < BLOCK)
         memset(scratch->q, 0, (size_t)b->dim * BLOCK * sizeof(float));
-    transpose(b->rows, b->dim, b->q, b->dim, scratch->q, BLOCK);
+    transpose(b->rows, b->dim, rows_of(b, b->dim, b->q, 0, b->rows, scratch->k), b->dim, scratch->q, BLOCK);
     if (b->scale < 0) /* the maximum of c·s is that of s if c > 0 */
         for (int64_t i = 0; i < b->dim * BLOCK; i++)
             scratch->q[i] = -scratch->q[i];

@@ -118,8 +118,8 @@ static const struct entry *entry_of(const struct sable_attention_packed *p, int6
     return &p->entry[from];
 }
 
-void sable_attention_packed(struct sable_attention_packed *p, const float *q, const float *k, const float *v,
-                            float *out, float *lse)
+void sable_attention_packed(struct sable_attention_packed *p, const void *q, const void *k, const void *v, float *out,
+                            float *lse)
 {
     const struct sable_attention_shape *s = &p->shape;
 #pragma omp parallel for schedule(dynamic) num_threads(p->threads)
@@ -139,10 +139,11 @@ void sable_attention_packed(struct sable_attention_packed *p, const float *q, co
             .offset = own->keys - own->queries,
             .row = row,
             .rows = left < BLOCK ? (int)left : BLOCK,
-            .q = q + at * s->dim,
+            .q = sable_attention_row(s, s->dim, q, at),
             .keys = own->keys,
-            .k = k + key * s->dim,
-            .v = v + key * s->dim_v,
+            .k = sable_attention_row(s, s->dim, k, key),
+            .v = sable_attention_row(s, s->dim_v, v, key),
+            .bf16 = s->bf16,
         };
         sable_attention_one_block(p->room, &block, out + at * s->dim_v, lse + at);
     }

@@ -11,4 +11,7 @@
 void sable_attention_one_block(struct sable_attention *attention, const struct attention_block *block, float *out,
                                float *lse);
 
+/* Row `row` of q, k or v of the shape, of dim channels. */
+const void *sable_attention_row(const struct sable_attention_shape *shape, int64_t dim, const void *array, int64_t row);
+
 #endif

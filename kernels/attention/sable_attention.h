@@ -30,14 +30,23 @@ struct sable_attention_shape {
     int64_t leaf;                   /* keys that are summed one after another; leaves are joined by a tree */
     bool causal;
     double scale;
+    bool
+        bf16; /* q, k and v are stored as bfloat16; products and sums are fp32, as for the same values stored as fp32 */
 };
+
+/* Elements between neighbouring rows of q, k or v of `dim` channels: as many, but rows of bfloat16 are padded to an
+ * even number of them, so that they are whole words of four bytes. */
+static inline int64_t sable_attention_pitch(const struct sable_attention_shape *shape, int64_t dim)
+{
+    return shape->bf16 ? dim + (dim & 1) : dim;
+}
 
 /* Keys [first, first + count) of some key heads. first is a multiple of the leaf; so is the end, or it is Sk. */
 struct sable_attention_keys {
     int64_t first, count;
-    const float *k; /* [key heads of the rank][…][dim], the first key of head 0 */
-    const float *v; /* the same with dim_v */
-    int64_t pitch;  /* keys between the beginnings of neighbouring heads */
+    const void *k; /* [key heads of the rank][…][dim], the first key of head 0: float, or uint16_t if shape.bf16 */
+    const void *v; /* the same with dim_v */
+    int64_t pitch; /* keys between the beginnings of neighbouring heads */
 };
 
 /* Queries [first, first + count): first is a multiple of SABLE_ATTENTION_BLOCK; so is the end, or it is Sq. */
@@ -70,13 +79,13 @@ double sable_attention_memory(const struct sable_attention_shape *shape, const s
 
 /* q [heads][rows of both segments][dim], out the same with dim_v, lse [heads][rows]: of the part. Key heads count from
  * the one that the part's first head reads. All in one go, from all keys, given in `ranges` pieces. */
-void sable_attention(struct sable_attention *attention, const float *q, int64_t ranges,
+void sable_attention(struct sable_attention *attention, const void *q, int64_t ranges,
                      const struct sable_attention_keys *keys, float *out, float *lse);
 
 /* The same in steps: begin, add each range of keys, finish. `progress` (or NULL) is called now and then by the calling
  * thread. */
 void sable_attention_begin(struct sable_attention *attention);
-void sable_attention_add(struct sable_attention *attention, const float *q, const struct sable_attention_keys *keys,
+void sable_attention_add(struct sable_attention *attention, const void *q, const struct sable_attention_keys *keys,
                          void (*progress)(void *), void *data);
 void sable_attention_finish(struct sable_attention *attention, float *out, float *lse);
 
@@ -88,6 +97,12 @@ void sable_attention_raise_maximum(struct sable_attention *attention);
 /* Elements [first, first + count) of a tensor, uniform on a grid of 2⁻²² in [−2, 2): exact in fp32, a function of the
  * element's place, the seed and the purpose (docs/determinism.md) alone. */
 void sable_attention_draw(uint64_t seed, uint32_t purpose, int64_t first, int64_t count, float *to);
+
+/* bfloat16, the upper half of a float: rounded to nearest, ties to even; NaN stays NaN. Rows of dim elements, `to` with
+ * pitch dim rounded up to even, padded by 0. */
+void sable_attention_to_bf16(int64_t rows, int64_t dim, const float *from, uint16_t *to);
+/* The same value, as a float. */
+float sable_attention_from_bf16(uint16_t x);
 
 /* The textbook in double precision, for one row of logits over `seen` keys: q [dim], k [keys][dim], v [keys][dim_v].
  * `logit` is room for `seen` values. */

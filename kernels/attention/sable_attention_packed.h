@@ -30,7 +30,7 @@ double sable_attention_packed_memory(const struct sable_attention_shape *shape, 
 
 /* q [heads][queries][dim], k [key heads that these read][keys][dim], v and out the same with dim_v, lse
  * [heads][queries]. Rows of q of no sequence are left alone in out and lse. */
-void sable_attention_packed(struct sable_attention_packed *packed, const float *q, const float *k, const float *v,
+void sable_attention_packed(struct sable_attention_packed *packed, const void *q, const void *k, const void *v,
                             float *out, float *lse);
 
 /* The faults of sable_attention.h, of each sequence. */

@@ -173,6 +173,75 @@ static void room_that_overflows_is_refused(void **state)
     assert_null(sable_attention_create(&s, &part, 1, 0, NULL));
 }
 
+static void bf16_is_rounded_to_nearest_even(void **state)
+{
+    (void)state;
+    static const struct {
+        float x;
+        uint16_t expected;
+    } known[] = {{0, 0},
+                 {-0.0F, 0x8000},
+                 {1, 0x3f80},
+                 {1 + 0x1p-8F, 0x3f80},            /* a tie, to even */
+                 {1 + 0x3p-8F, 0x3f82},            /* a tie, to even */
+                 {1 + 0x1p-8F + 0x1p-23F, 0x3f81}, /* just above a tie */
+                 {-1 - 0x1p-8F - 0x1p-23F, 0xbf81},
+                 {0x1.fep127F, 0x7f7f},
+                 {0x1.ff0002p127F, 0x7f80}, /* beyond the largest */
+                 {INFINITY, 0x7f80},
+                 {-INFINITY, 0xff80},
+                 {0x1p-133F, 0x0001}, /* the least */
+                 {0x1p-134F, 0x0000}, /* a tie, to even */
+                 {0x1p-133F * 1.5F, 0x0002}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint16_t found[2];
+        sable_attention_to_bf16(1, 1, &known[i].x, found);
+        assert_int_equal(found[0], known[i].expected);
+        assert_int_equal(found[1], 0);
+    }
+    for (uint32_t bits = 0; bits < 1 << 16; bits++) {
+        const float x = sable_attention_from_bf16((uint16_t)bits);
+        uint16_t again[2];
+        sable_attention_to_bf16(1, 1, &x, again);
+        assert_true(x != x ? (again[0] & 0x7fff) > 0x7f80 : again[0] == bits);
+    }
+}
+
+static void bf16_has_the_bits_of_the_same_values_as_floats(void **state)
+{
+    (void)state;
+    static const char *const levels[] = {"base", "v2", "v3", "v4"};
+    for (int64_t dim = 15; dim < 19; dim++) {
+        struct problem p = make(100, 241, dim, 33 - dim, dim % 2), half = make(100, 241, dim, 33 - dim, dim % 2);
+        const int64_t rows[3] = {800, 964, 964}, width[3] = {dim, dim, 33 - dim};
+        float *const plain[3] = {p.q, p.k, p.v};
+        uint16_t *stored[3];
+        for (int t = 0; t < 3; t++) {
+            const int64_t pitch = width[t] + width[t] % 2;
+            stored[t] = sable_array(rows[t], pitch, sizeof *stored[t]);
+            sable_attention_to_bf16(rows[t], width[t], plain[t], stored[t]);
+            for (int64_t i = 0; i < rows[t] * width[t]; i++)
+                plain[t][i] = sable_attention_from_bf16(stored[t][i / width[t] * pitch + i % width[t]]);
+        }
+        solve(&p, 1);
+        half.shape.bf16 = true;
+        const struct sable_attention_part part = {0, 8, {{0, 100}, {100, 0}}};
+        const struct sable_attention_keys keys = {0, 241, stored[1], stored[2], 241};
+        for (int level = 0; level <= (int)sable_isa_best(); level++) {
+            setenv("SABLE_ISA", levels[level], 1);
+            struct sable_attention *a = sable_attention_create(&half.shape, &part, 1 + level % 3, 0, NULL);
+            sable_attention(a, stored[0], 1, &keys, half.out, half.lse);
+            sable_attention_free(a);
+            assert_true(same(&p, &half));
+        }
+        unsetenv("SABLE_ISA");
+        for (int t = 0; t < 3; t++)
+            sable_array_free(stored[t]);
+        unmake(&p);
+        unmake(&half);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +250,8 @@ int main(void)
         cmocka_unit_test(bits_do_not_depend_on_the_order_in_which_keys_arrive),
         cmocka_unit_test(pairs_are_those_that_the_mask_leaves),
         cmocka_unit_test(room_that_overflows_is_refused),
+        cmocka_unit_test(bf16_is_rounded_to_nearest_even),
+        cmocka_unit_test(bf16_has_the_bits_of_the_same_values_as_floats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

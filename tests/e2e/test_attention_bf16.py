@@ -1,0 +1,130 @@
+"""attention with q, k and v in bfloat16: the bits of fp32 on the rounded values, half the bytes."""
+
+import json
+
+import h5py
+import numpy
+import pytest
+
+from launcher import ONCE
+from test_attention import CASES, STRATEGIES, assert_samples, attend, exact, some, tensor
+
+BF16 = ["-s", "dtype=bf16"]
+
+
+def rounded(x):
+    """To nearest, ties to even, by the bits; no NaN here."""
+    bits = numpy.asarray(x, "f4").view("u4").astype("u8")
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype("u4").view("f4").reshape(numpy.shape(x))
+
+
+def arrays(b, h, hk, sq, sk, d, dv):
+    return {"q": some(b, h, sq, d), "k": some(b, hk, sk, d, seed=6), "v": some(b, hk, sk, dv, seed=7)}
+
+
+def same(one, two):
+    return all((a.view("u4") == b.view("u4")).all() for a, b in zip(one, two))
+
+
+@pytest.mark.parametrize("variant", ["reference", "sable"])
+def test_the_golden_case_in_bf16_is_met_within_the_tight_bound(run, tmp_path, variant):
+    """Its inputs are exact in bfloat16: the bits are those of fp32, too."""
+    case = json.loads((CASES / "gqa8_bf16_causal.json").read_text())
+    q = tensor(case, 0, (case["B"], case["H"], case["Sq"], case["D"]))
+    k, v = (tensor(case, n, (case["B"], case["Hk"], case["Sk"], case["D"])) for n in (1, 2))
+    assert (rounded(q) == q).all() and (rounded(k) == k).all() and (rounded(v) == v).all()
+    told = {"attributes": {"causal": int(case["causal"]), "scale": case["scale"]}, "threads": 2, "q": q, "k": k, "v": v}
+    result = attend(run, tmp_path, "-V", variant, *BF16, **told)
+    assert_samples(case, *result, quality=True)
+    assert same(result, attend(run, tmp_path, "-V", variant, **told))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 1, 65, 63, 7, 5), (2, 4, 2, 130, 400, 24, 17), (1, 1, 1, 1, 1, 1, 1),
+                                   (1, 2, 2, 200, 70, 33, 64)], ids=str)
+@pytest.mark.parametrize("mask", ["full", "causal"])
+def test_bits_are_those_of_fp32_on_rounded_values(run, tmp_path, shape, mask):
+    given, settings = arrays(*shape), ["-s", f"mask={mask}", "-s", "leaf=32"]
+    assert any((rounded(x) != x).any() for x in given.values())
+    exactly = {name: rounded(x) for name, x in given.items()}
+    expected = attend(run, tmp_path, *settings, **exactly)
+    assert same(attend(run, tmp_path, *settings, *BF16, threads=2, **given), expected)
+    for strategy in STRATEGIES:
+        assert same(attend(run, tmp_path, *settings, *BF16, "-s", f"strategy={strategy}", ranks=3, **given), expected), strategy
+    out, lse = exact(*exactly.values(), mask == "causal")
+    numpy.testing.assert_allclose(expected[0], out, rtol=0, atol=5e-6)
+
+
+def test_packed_sequences_have_the_bits_of_fp32_on_rounded_values(run, tmp_path):
+    cu = numpy.array([0, 70, 70, 71, 201])
+    given = {"q": some(201, 4, 24), "k": some(201, 2, 24, seed=6), "v": some(201, 2, 17, seed=7)}
+    workload = "attention/varlen"
+
+    def packed(values, *settings, ranks=None):
+        return attend(run, tmp_path, *settings, "-s", "leaf=32", ranks=ranks, workload=workload, cu_seqlens_q=cu, **values)
+
+    expected = packed({name: rounded(x) for name, x in given.items()})
+    for strategy in ("heads", "sequences"):
+        for ranks in (None, 3):
+            assert same(packed(given, *BF16, "-s", f"strategy={strategy}", ranks=ranks), expected), (strategy, ranks)
+
+
+@pytest.mark.parametrize("workload", ["attention/prefill", "attention/varlen"])
+def test_bits_do_not_depend_on_the_simd_level(run, workload):
+    digests = set()
+    for level in ("base", "v2", "v3", "v4"):
+        told = run("run", workload, *ONCE, "-c", "T", *BF16, "-s", "dim=27", "--json", "-o", f"{level}.h5",
+                   env={"SABLE_ISA": level})
+        if level == "v4" and told.code == 2:
+            continue  # not on this processor
+        assert told.code == 0, told
+        digests.add(told.json["runs"][0]["digest"])
+    assert len(digests) == 1, digests
+
+
+def test_infinite_and_undefined_values_stay_so(run, tmp_path):
+    given = arrays(1, 1, 1, 70, 90, 4, 4)
+    given["v"][0, 0, 30, 2], given["q"][0, 0, 5, 0] = numpy.inf, numpy.float32(numpy.nan)
+    given["v"][0, 0, 31, 3] = numpy.finfo("f4").max  # rounds to infinity
+    out, lse = attend(run, tmp_path, *BF16, attributes={"causal": 0}, **given)
+    others = numpy.delete(out, 5, 2)
+    assert numpy.isnan(out[0, 0, 5]).all() and numpy.isnan(lse[0, 0, 5])
+    assert not numpy.isfinite(others[..., [2, 3]]).any() and numpy.isfinite(others[..., [0, 1]]).all()
+
+
+@pytest.mark.parametrize("variant", ["openblas", "onednn"])
+def test_peers_get_the_rounded_values(run, tmp_path, workloads, variant):
+    if variant not in workloads["attention/prefill"]["peers"]:
+        pytest.skip(f"sable was built without {variant}")
+    given = arrays(1, 4, 2, 130, 130, 24, 17)
+    out, _ = attend(run, tmp_path, "-V", variant, *BF16, "-s", "mask=causal", **given)
+    expected, _ = exact(*(rounded(x) for x in given.values()), True)
+    numpy.testing.assert_allclose(out, expected, rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_half_the_bytes_are_counted_and_sent(run, tmp_path, strategy):
+    def counted(dtype):
+        told = run("run", "attention/prefill", *ONCE, "-c", "T", "-s", f"strategy={strategy}", "-s", f"dtype={dtype}",
+                   "-o", "out.h5", "--force", ranks=3)
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            counters = file["runs/attention/prefill/sable/counters"][()]
+        return counters["bytes_sent"].sum(), counters["bytes_memory"].sum()
+
+    single, half = counted("fp32"), counted("bf16")
+    heads, kv, queries, keys, dim = 12, 6, 77, 131, 20
+    result = 4 * heads * queries * (dim + 1)
+    if strategy != "ulysses":
+        assert 2 * half[0] == single[0]
+    else:
+        assert single[0] / 2 < half[0] < single[0]
+    assert strategy in ("ring", "allgather") or single[1] - result == 2 * (half[1] - result) or strategy == "heads"
+    assert half[1] < 0.7 * single[1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_fault_is_seen_in_bf16_with_every_strategy(run, strategy):
+    for fault in ("stale_keys", "wrong_rescale", "skip_block", "flip_bit"):
+        told = run("run", "attention/prefill", *ONCE, "-c", "T", *BF16, "-s", f"strategy={strategy}", "--inject-fault",
+                   fault, ranks=2)
+        assert told.code == 1, (strategy, fault, told)
