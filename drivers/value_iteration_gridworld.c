@@ -8,7 +8,7 @@
 #include "gridworld_rank.h"
 
 /* With selections (of the reward and the four arrivals) an update is 19 operations on a lane, and the two extremes of
- * the change make it 22; the policy's is 31: kernels/value_iteration/gridworld_avx512.h, gridworld_sweep.isa.c. */
+ * the change make it 22; the policy's is 31: kernels/value_iteration/gridworld_lanes.h, gridworld_sweep.isa.c. */
 enum {
     FLOPS_OF_UPDATE = 17,
     FLOPS_OF_POLICY = 17,

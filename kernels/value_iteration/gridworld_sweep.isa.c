@@ -12,8 +12,9 @@
  * for 17 flops. One that goes to memory alone bypasses the caches with U′, by strips that fit into L1. */
 #include "gridworld_sweep.h"
 
-#ifdef __AVX512F__
-#include "gridworld_avx512.h"
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#define BY_INTRINSICS
+#include "gridworld_lanes.h"
 #endif
 
 #include <math.h>
@@ -56,6 +57,17 @@ static inline struct arrivals arrive(double bump, const double *u, int64_t pitch
         .west = unless_wall(u[-1], bump),
     };
 }
+
+#ifdef BY_INTRINSICS
+
+void SABLE_ISA_NAME(gridworld_sweep_row)(const struct gridworld_constants *model, const uint8_t *cells, const double *u,
+                                         int64_t pitch, int64_t n, bool stream, double *next,
+                                         struct sable_gridworld_change *change)
+{
+    sweep_row_lanes(model, cells, u, pitch, n, stream, next, change);
+}
+
+#else
 
 /* The change of each cell is left in `difference`, NaN on obstacles. */
 static inline void sweep_strip(const struct gridworld_constants *given, const uint8_t *restrict cells,
@@ -104,13 +116,7 @@ static inline void widen(struct sable_gridworld_change *change, const double *di
 static inline void stream_out(double *restrict to, const double *restrict from, int64_t n)
 {
     int64_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 8 <= n; i += 8)
-        _mm512_stream_pd(to + i, _mm512_load_pd(from + i));
-#elif defined(__AVX__)
-    for (; i + 4 <= n; i += 4)
-        _mm256_stream_pd(to + i, _mm256_load_pd(from + i));
-#elif defined(__SSE2__)
+#ifdef __SSE2__
     for (; i + 2 <= n; i += 2)
         _mm_stream_pd(to + i, _mm_load_pd(from + i));
 #endif
@@ -122,10 +128,6 @@ void SABLE_ISA_NAME(gridworld_sweep_row)(const struct gridworld_constants *model
                                          int64_t pitch, int64_t n, bool stream, double *next,
                                          struct sable_gridworld_change *change)
 {
-#ifdef __AVX512F__
-    sweep_row_avx512(model, cells, u, pitch, n, stream, next, change);
-    return;
-#endif
     _Alignas(64) double strip[STRIP], difference[STRIP];
     for (int64_t i = 0; i < n; i += STRIP) {
         int64_t length = n - i < STRIP ? n - i : STRIP;
@@ -136,6 +138,8 @@ void SABLE_ISA_NAME(gridworld_sweep_row)(const struct gridworld_constants *model
             stream_out(next + i, strip, length);
     }
 }
+
+#endif
 
 void SABLE_ISA_NAME(gridworld_policy_row)(const struct gridworld_constants *given, const uint8_t *restrict cells,
                                           const double *restrict u, int64_t pitch, int64_t n, double shift,
