@@ -8,7 +8,7 @@
 #include "mdp_lanes.h"
 
 #include <math.h>
-#ifdef __AVX512F__
+#ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
@@ -64,6 +64,29 @@ static inline void expectations(const struct sable_mdp *model, int64_t chunk, co
         total = _mm512_fmadd_pd(_mm512_loadu_pd(model->probability + k), _mm512_i32gather_pd(column, v, 8), total);
     }
     _mm512_storeu_pd(sum, total);
+}
+#elif defined(__AVX2__) && defined(__FMA__)
+static inline __m256d gather(const double *v, const int32_t *column)
+{
+    const __m128d low = _mm_loadh_pd(_mm_load_sd(v + column[0]), v + column[1]);
+    const __m128d high = _mm_loadh_pd(_mm_load_sd(v + column[2]), v + column[3]);
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1);
+}
+
+/* The same by loads, which are faster than the gathers of processors of this level. */
+static inline void expectations(const struct sable_mdp *model, int64_t chunk, const double *restrict v,
+                                double *restrict sum)
+{
+    enum { AHEAD = 256 }; /* transitions */
+    __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+    for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
+        _mm_prefetch((const char *)(model->probability + k + AHEAD), _MM_HINT_T0);
+        _mm_prefetch((const char *)(model->column + k + AHEAD), _MM_HINT_T0);
+        low = _mm256_fmadd_pd(_mm256_loadu_pd(model->probability + k), gather(v, model->column + k), low);
+        high = _mm256_fmadd_pd(_mm256_loadu_pd(model->probability + k + 4), gather(v, model->column + k + 4), high);
+    }
+    _mm256_storeu_pd(sum, low);
+    _mm256_storeu_pd(sum + 4, high);
 }
 #else
 static inline void expectations(const struct sable_mdp *model, int64_t chunk, const double *restrict v,
