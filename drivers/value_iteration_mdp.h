@@ -135,7 +135,10 @@ struct mdp_rank {
 double mdp_memory(const struct mdp_params *params, const struct mdp_source *source, struct mdp_part part, double row,
                   double ghosts);
 
-/* Collective. Builds all of `rank`, freed by mdp_free() in any case. */
+/* This rank's states, ghosts and storage, without a message. Freed by mdp_free() in any case. */
+int mdp_build_own(const struct mdp_params *params, const struct mdp_source *source, struct sable_layout layout,
+                  bool reference, struct mdp_rank *rank, struct sable_error *error);
+/* Collective. The same, what bounds must know of all ranks, and the exchange. */
 int mdp_build(const struct mdp_params *params, const struct mdp_source *source, struct sable_context *context,
               struct mdp_rank *rank, struct sable_error *error);
 void mdp_free(struct mdp_rank *rank);

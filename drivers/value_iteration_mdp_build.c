@@ -408,16 +408,22 @@ static int share_facts(struct mdp_rank *g, MPI_Comm comm, struct sable_error *er
     return SABLE_OK;
 }
 
-int mdp_build(const struct mdp_params *params, const struct mdp_source *source, struct sable_context *context,
-              struct mdp_rank *g, struct sable_error *error)
+int mdp_build_own(const struct mdp_params *params, const struct mdp_source *source, struct sable_layout layout,
+                  bool reference, struct mdp_rank *g, struct sable_error *error)
 {
-    *g = (struct mdp_rank){.params = *params, .source = source, .gamma = source->gamma};
-    g->reference = context->variant[0] == 'r';
-    g->part = mdp_part_of(source->states, context->layout.rank, context->layout.ranks);
+    *g = (struct mdp_rank){.params = *params, .source = source, .gamma = source->gamma, .reference = reference};
+    g->part = mdp_part_of(source->states, layout.rank, layout.ranks);
     g->padded = lanes(g->part.count);
     if (!collect_ghosts(g, error) &&
         !((g->reference ? store_csr(g) : store_lanes(g)) && order_blocks(g) && colour_blocks(g) && make_vectors(g)))
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the rows of %lld states", (long long)g->part.count);
+    return error->code;
+}
+
+int mdp_build(const struct mdp_params *params, const struct mdp_source *source, struct sable_context *context,
+              struct mdp_rank *g, struct sable_error *error)
+{
+    mdp_build_own(params, source, context->layout, context->variant[0] == 'r', g, error);
     if (sable_agree(context->comm, error) || share_facts(g, context->comm, error))
         return error->code;
     return mdp_halo_create(context->comm, g, error);
