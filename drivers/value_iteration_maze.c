@@ -78,8 +78,9 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     struct mdp_source source;
     make_model(p, 0, &maze, &source);
     double others = (double)(source.states - mdp_part_of(source.states, layout.rank, layout.ranks).count);
-    mdp_generated_work(&p->mdp, &source, layout, SABLE_MAZE_MOST_SUCCESSORS, fmin(others, 2 * (double)maze.columns),
-                       state, work);
+    /* To stay has one successor only. */
+    const double row = (1 + SABLE_MAZE_MOST_SUCCESSORS * (SABLE_MAZE_ACTIONS - 1.0)) / SABLE_MAZE_ACTIONS;
+    mdp_generated_work(&p->mdp, &source, layout, row, fmin(others, 2 * (double)maze.columns), state, work);
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)

@@ -131,7 +131,7 @@ struct mdp_rank {
     double halo_bytes, halo_messages;                          /* of one exchange */
 };
 
-/* Bytes of a rank, predicted: `row` transitions a row, so many ghosts. */
+/* Bytes of a rank, predicted: `row` transitions a row on average, so many ghosts. */
 double mdp_memory(const struct mdp_params *params, const struct mdp_source *source, struct mdp_part part, double row,
                   double ghosts);
 

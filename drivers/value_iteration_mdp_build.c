@@ -48,14 +48,20 @@ static int64_t lanes(int64_t states)
     return sable_mdp_blocks(states) * LANES;
 }
 
+/* Does the method copy the rows of a policy out? */
+static bool evaluates_rows(const struct mdp_params *params)
+{
+    return params->method != MDP_VI && params->method != MDP_COLOURED && params->method != MDP_ANDERSON;
+}
+
 double mdp_memory(const struct mdp_params *params, const struct mdp_source *source, struct mdp_part part, double row,
                   double ghosts)
 {
     double states = (double)lanes(part.count), actions = (double)source->actions;
     double vectors = 8 * states * (double)(mdp_vectors(params) + 1);
-    return states * actions * (12 * row + 8 + 1) + states * (12 * row + 8) /* model, rows of a policy */
-           + 2 * 8 * (states + ghosts) + 4 * states                        /* values, policy */
-           + 16 * ghosts + 16 * ghosts + vectors;                          /* halo lists, buffers, lists while built */
+    double rows = evaluates_rows(params) ? states * (12 * (double)source->longest + 8) : 0;      /* of a policy */
+    return states * actions * (12 * row + 8 + 1) + rows + 2 * 8 * (states + ghosts) + 4 * states /* values, policy */
+           + 16 * ghosts + 16 * ghosts + vectors; /* halo lists, buffers, lists while built */
 }
 
 /* ---- Ghosts ---- */
@@ -293,7 +299,7 @@ static bool store_lanes(struct mdp_rank *g)
         !sable_mdp_allocate(&g->model) || !fill_rows(g))
         return false;
     g->transitions = g->model.start[g->model.blocks * g->model.actions];
-    if (g->params.method == MDP_VI || g->params.method == MDP_COLOURED || g->params.method == MDP_ANDERSON)
+    if (!evaluates_rows(&g->params))
         return true;
     if (!sable_mdp_rows_allocate(&g->model, &g->rows))
         return false;

@@ -182,6 +182,27 @@ def test_messages_carry_the_needed_values_only(run, tmp_path, ranks):
     assert set((sent - halo).tolist()) <= {32 * sweeps, 32 * (sweeps - 1)}
 
 
+MEMORY = ["garnet states=200000 method=vi", "garnet states=200000 method=mpi", "garnet states=100000 method=ipi", "gridworld n=4000 tol=1",
+          "maze rows=1000 columns=1000 gamma=0.5 tol=1", "pendulum angles=301 speeds=301 gamma=0.5 tol=1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", MEMORY)
+def test_memory_is_within_a_seventh_of_what_a_dry_run_tells(run, tmp_path, setting):
+    def peak(*arguments):
+        # Below mpirun: a process inherits the peak of what started it, and pytest is large.
+        told = run("run", *arguments, *ONCE, "-V", "sable", "-o", "out.h5", "--force", ranks=1)
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            return file[f"runs/{arguments[0]}/sable/counters"]["peak_rss"].max()
+
+    workload, *shape = setting.split()
+    arguments = [f"value_iteration/{workload}", *(word for one in shape for word in ("-s", one))]
+    program = peak("null/sum", "-s", "n=1")  # program text, MPI, HDF5
+    told = run("run", *arguments, "--dry-run", "--json").json[0]["would_run"][0]["memory_per_rank"]
+    assert told > 3 * program
+    assert told / 1.15 <= peak(*arguments) - program <= 1.15 * told
+
+
 # ---- How methods get there ----
 
 
