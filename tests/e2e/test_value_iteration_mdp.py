@@ -76,6 +76,28 @@ def test_the_models_in_data_agree_with_a_direct_solve_of_the_greedy_policy(run, 
     assert found["bound"][0] <= TOLERANCE
 
 
+def test_a_large_model_agrees_with_a_sparse_direct_solve_of_the_greedy_policy(run, tmp_path):
+    """As many states, actions and successors as garnet's class S has; near ones, so that an LU factorisation is possible."""
+    sparse, linalg = pytest.importorskip("scipy.sparse"), pytest.importorskip("scipy.sparse.linalg")
+    states, actions, branching, gamma = 100_000, 8, 8, 0.99
+    draw = numpy.random.default_rng(4)
+    steps = numpy.cumsum(draw.integers(1, 6, (states * actions, branching)), axis=1) - 24
+    indices = (numpy.arange(states).repeat(actions)[:, None] + steps).clip(0, states - 1)
+    probs = draw.dirichlet(numpy.ones(branching), states * actions)
+    with h5py.File(tmp_path / "near.h5", "w") as file:
+        file.attrs.update({"format": "sable-mdp", "gamma": gamma, "actions": actions})
+        file["indptr"] = branching * numpy.arange(states * actions + 1)
+        file["indices"], file["probs"] = indices.ravel(), probs.ravel()
+        file["rewards"] = draw.uniform(0, 1, (states, actions))
+        rewards = file["rewards"][()]
+    found = solve(run, tmp_path, "near.h5", ranks=2)
+    greedy = numpy.arange(states) * actions + found["policy"]
+    transitions = sparse.csr_matrix((probs[greedy].ravel(), indices[greedy].ravel(), branching * numpy.arange(states + 1)), (states, states))
+    exact = linalg.splu((sparse.identity(states) - gamma * transitions).tocsc()).solve(rewards[numpy.arange(states), found["policy"]])
+    assert numpy.abs(found["v"] - exact).max() <= 3 * TOLERANCE
+    assert found["bound"][0] <= TOLERANCE
+
+
 def test_golden_cases_of_the_same_name_hold_the_models_in_data(run, tmp_path):
     """Two recipes, one model: the frozen lakes."""
     for name in ("frozenlake4x4", "frozenlake8x8"):
