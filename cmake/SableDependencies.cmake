@@ -93,3 +93,25 @@ if(SABLE_ONEDNN AND SABLE_ONEDNN_INCLUDE_DIR AND CMAKE_C_COMPILER_ID STREQUAL "G
     int main(void) { return 0; }" SABLE_ONEDNN_FITS)
   unset(CMAKE_REQUIRED_INCLUDES)
 endif()
+
+# PETSc, optional: a peer of value_iteration over stored transitions, loaded on demand (drivers/value_iteration_mdp_ksp.c).
+# It must be built for the MPI found, with real numbers in double precision.
+pkg_search_module(PETSC petsc-real petsc PETSc)
+if(PETSC_FOUND AND NOT SABLE_SIMULATE)
+  set(CMAKE_REQUIRED_INCLUDES ${PETSC_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
+  set(CMAKE_REQUIRED_QUIET TRUE)
+  check_c_source_compiles("#include <petscksp.h>
+    #if defined(PETSC_USE_COMPLEX) || !defined(PETSC_USE_REAL_DOUBLE)
+    #error other numbers
+    #endif
+    int main(void) { return 0; }" SABLE_PETSC_FITS)
+  unset(CMAKE_REQUIRED_QUIET)
+  unset(CMAKE_REQUIRED_INCLUDES)
+  if(SABLE_PETSC_FITS)
+    list(GET PETSC_LIBRARIES 0 name)
+    find_library(SABLE_PETSC ${name} HINTS ${PETSC_LIBRARY_DIRS})
+    get_filename_component(SABLE_PETSC "${SABLE_PETSC}" REALPATH CACHE)
+  else()
+    message(STATUS "PETSc is there, but for another MPI or other numbers: no variant petsc")
+  endif()
+endif()

@@ -80,5 +80,5 @@ void mdp_generated_free(void *state)
 const struct sable_variant mdp_generated_variants[] = {
     {"reference", "the textbook's loops over compressed rows, one thread a rank", mdp_generated_run},
     {"sable", "eight states in SIMD lanes, all threads, overlapped halos; the same bits", mdp_generated_run},
-    {0},
+    MDP_PEER(mdp_generated_run){0},
 };

@@ -15,7 +15,7 @@ enum { MDP_BLOCK = 64 }; /* states: unit of the partition, and of sums with fixe
 enum mdp_phase { MDP_PHASE_COMPUTE, MDP_PHASE_HALO, MDP_PHASE_REDUCE };
 enum mdp_fault { MDP_FAULT_STALE_HALO = 1, MDP_FAULT_LOST_ROWS, MDP_FAULT_GAMMA, MDP_FAULT_FLIP_BIT, MDP_FAULT_NAN };
 enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY, MDP_COLOURED, MDP_ANDERSON, MDP_AUTO };
-enum mdp_krylov { MDP_GMRES, MDP_BICGSTAB };
+enum mdp_krylov { MDP_GMRES, MDP_BICGSTAB, MDP_PETSC /* variant petsc: one of them by PETSc */ };
 enum mdp_start { MDP_START_ZERO, MDP_START_LOW, MDP_START_HIGH };
 
 extern const char *const mdp_phases[];
@@ -58,6 +58,14 @@ struct mdp_params {
      "give up (FAIL) after so many sweeps and products"}
 /* clang-format on */
 
+/* The variant of another project, where it was found; `run` is the workload's. */
+#ifdef SABLE_HAVE_PETSC
+#define MDP_PEER(run)                                                                                                  \
+    {"petsc", "policies evaluated by PETSc's KSP (method=pi, else as ipi), improved by sable's sweeps", run, true},
+#else
+#define MDP_PEER(run)
+#endif
+
 /* ---- The model ---- */
 
 struct mdp_source {
@@ -92,6 +100,7 @@ struct mdp_colour {
 };
 
 struct mdp_halo; /* value_iteration_mdp_halo.c */
+struct mdp_ksp;  /* value_iteration_mdp_ksp.c */
 
 struct mdp_rank {
     struct mdp_params params;
@@ -115,6 +124,7 @@ struct mdp_rank {
     struct mdp_colour *colour; /* [colours]; gs */
     int32_t *coloured;         /* their lists */
     struct mdp_halo *halo;
+    struct mdp_ksp *ksp; /* variant petsc */
     double *value[2];
     int32_t *policy;
     double **vector;          /* mdp_vectors() of `padded` values; ipi, pi, anderson */
@@ -193,6 +203,12 @@ int mdp_gmres(struct mdp_rank *rank, struct sable_context *context, double forci
               struct sable_error *error);
 int mdp_bicgstab(struct mdp_rank *rank, struct sable_context *context, double forcing, int64_t most, int *now,
                  struct sable_error *error);
+/* Collective. The same by PETSc, variant petsc; `params` tell the method. */
+int mdp_ksp_create(const struct mdp_params *params, struct mdp_rank *rank, struct sable_context *context,
+                   struct sable_error *error);
+int mdp_ksp_solve(struct mdp_rank *rank, struct sable_context *context, double forcing, int64_t most, int *now,
+                  struct sable_error *error);
+void mdp_ksp_free(struct mdp_rank *rank);
 /* Collective. Bellman sweeps colour by colour, in place in value[*now] + shift, until the change of one has fallen to
  * `forcing` of `extent`. */
 int mdp_gauss_seidel(struct mdp_rank *rank, struct sable_context *context, double extent, double shift, int *now,

@@ -359,6 +359,8 @@ int64_t mdp_vectors(const struct mdp_params *params)
 {
     enum { BICGSTAB = 5 };
     const int64_t krylov = (params->krylov == MDP_BICGSTAB ? BICGSTAB : params->restart + 1) + params->jacobi;
+    if (params->krylov == MDP_PETSC)
+        return 0;
     switch (params->method) {
     case MDP_INEXACT:
     case MDP_POLICY:
@@ -429,14 +431,22 @@ int mdp_build_own(const struct mdp_params *params, const struct mdp_source *sour
 int mdp_build(const struct mdp_params *params, const struct mdp_source *source, struct sable_context *context,
               struct mdp_rank *g, struct sable_error *error)
 {
-    mdp_build_own(params, source, context->layout, context->variant[0] == 'r', g, error);
-    if (sable_agree(context->comm, error) || share_facts(g, context->comm, error))
+    const bool petsc = context->variant[0] == 'p';
+    struct mdp_params used = *params;
+    if (petsc) {
+        used.method = params->method == MDP_POLICY ? MDP_POLICY : MDP_INEXACT;
+        used.krylov = MDP_PETSC;
+    }
+    mdp_build_own(&used, source, context->layout, context->variant[0] == 'r', g, error);
+    if (sable_agree(context->comm, error) || share_facts(g, context->comm, error) ||
+        mdp_halo_create(context->comm, g, error))
         return error->code;
-    return mdp_halo_create(context->comm, g, error);
+    return petsc ? mdp_ksp_create(params, g, context, error) : SABLE_OK;
 }
 
 void mdp_free(struct mdp_rank *g)
 {
+    mdp_ksp_free(g);
     mdp_halo_free(g->halo);
     sable_mdp_free(&g->model);
     sable_mdp_free(&g->rows);

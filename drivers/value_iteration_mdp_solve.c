@@ -171,7 +171,9 @@ static int approach(struct mdp_rank *g, struct sable_context *context, double ex
     case MDP_INEXACT:
     case MDP_POLICY:
         mdp_diagonal(g);
-        return (g->params.krylov == MDP_BICGSTAB ? mdp_bicgstab : mdp_gmres)(
+        return (g->params.krylov == MDP_PETSC      ? mdp_ksp_solve
+                : g->params.krylov == MDP_BICGSTAB ? mdp_bicgstab
+                                                   : mdp_gmres)(
             g, context, g->params.method == MDP_POLICY ? exact : g->params.forcing, most, now, error);
     default:
         return SABLE_OK;

@@ -210,7 +210,7 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
 static const struct sable_variant variants[] = {
     {"reference", "the textbook's loops over compressed rows, one thread a rank", run},
     {"sable", "eight states in SIMD lanes, all threads, overlapped halos; the same bits", run},
-    {0},
+    MDP_PEER(run){0},
 };
 
 const struct sable_workload sable_value_iteration_model = {

@@ -276,6 +276,40 @@ def test_jacobi_helps_where_states_stay(run, tmp_path):
     assert products[1] < 0.8 * products[0], products
 
 
+# ---- PETSc in the same run ----
+
+
+@pytest.fixture
+def petsc(workloads):
+    if "petsc" not in workloads[MODEL]["peers"]:
+        pytest.skip("built without PETSc of this MPI")
+
+
+@pytest.mark.parametrize("method", ["ipi", "pi krylov=bicgstab", "vi preconditioner=jacobi"])
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_petsc_finds_the_same_values(run, tmp_path, petsc, method, ranks):
+    for name in ("garnet_local_2000_3_5", "frozenlake8x8", "queue_60"):
+        case = SOURCE / f"tests/cases/value_iteration/{name}.h5"
+        found = solve(run, tmp_path, case, *method_settings(method), ranks=ranks, variant="petsc")
+        with h5py.File(case) as file:
+            assert close(found["v"], file["v_star"][()], 1e-8)
+        assert found["bound"][0] <= TOLERANCE and found["sweeps"][2] > 0
+
+
+def test_petsc_runs_on_some_ranks_and_then_on_others(run, petsc):
+    told = run("run", "value_iteration/garnet", *ONCE, "-c", "T", "-V", "petsc", "--ranks", "1,2,3", ranks=3)
+    assert told.code == 0 and len(told.foms) == 3, told
+
+
+def test_petsc_takes_no_options_from_the_environment(run, tmp_path, petsc):
+    (tmp_path / ".petscrc").write_text("-help\n")
+    arguments = ["run", "value_iteration/garnet", *ONCE, "-c", "T", "-V", "petsc", "-o", "out.h5"]
+    told = run(*arguments, env={"PETSC_OPTIONS": "-help -log_view -ksp_type preonly"})
+    assert told.code == 0 and "ksp" not in told.out + told.err, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert file["runs/value_iteration/garnet/petsc"].attrs["peer_library"].startswith(b"PETSc 3")
+
+
 # ---- Generated models with known answers ----
 
 
