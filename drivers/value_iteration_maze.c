@@ -56,6 +56,7 @@ static void make_model(const void *params, uint64_t seed, void *model, struct md
                                   .actions = SABLE_MAZE_ACTIONS,
                                   .longest = SABLE_MAZE_MOST_SUCCESSORS,
                                   .gamma = p->gamma,
+                                  .few = true,
                                   .minimise = true,
                                   .self = maze,
                                   .row = row_of};

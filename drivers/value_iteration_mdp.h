@@ -16,19 +16,21 @@ enum mdp_phase { MDP_PHASE_COMPUTE, MDP_PHASE_HALO, MDP_PHASE_REDUCE };
 enum mdp_fault { MDP_FAULT_STALE_HALO = 1, MDP_FAULT_LOST_ROWS, MDP_FAULT_GAMMA, MDP_FAULT_FLIP_BIT, MDP_FAULT_NAN };
 enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY, MDP_COLOURED, MDP_ANDERSON, MDP_AUTO };
 enum mdp_krylov { MDP_GMRES, MDP_BICGSTAB, MDP_PETSC /* variant petsc: one of them by PETSc */ };
+enum mdp_probabilities { MDP_FLOAT64, MDP_CODED };
 enum mdp_start { MDP_START_ZERO, MDP_START_LOW, MDP_START_HIGH };
 
 extern const char *const mdp_phases[];
 extern const struct sable_fault mdp_faults[];
 extern const struct sable_field mdp_outputs[];
 extern const char *const mdp_methods[], *const mdp_stops[], *const mdp_starts[], *const mdp_krylovs[];
-extern const char *const mdp_preconditioners[];
+extern const char *const mdp_preconditioners[], *const mdp_probabilities[];
 
 /* Parameters that every workload of this layer has: the first member of its own params struct. */
 struct mdp_params {
     double tol, forcing;
     int method, stop, start; /* stop: 0 span, 1 residual */
     int krylov, jacobi;      /* jacobi: 0 no preconditioner, 1 the diagonal */
+    int probabilities;       /* enum mdp_probabilities */
     int64_t inner, restart, colours, depth, max_sweeps;
 };
 
@@ -54,6 +56,8 @@ struct mdp_params {
     {"colours", SABLE_INT, MDP_PARAM(colours), "", 2, 1024, 0, 0, NULL, "4", \
      "gs: blocks of 64 states of one colour are swept together, one colour after the other"}, \
     {"depth", SABLE_INT, MDP_PARAM(depth), "", 1, 32, 0, 0, NULL, "5", "anderson: earlier sweeps that are combined"}, \
+    {"probabilities", SABLE_CHOICE, MDP_PARAM(probabilities), "", 0, 0, 0, 0, mdp_probabilities, "float64", \
+     "sable; codes: a byte each, where a rank has 256 different ones at most: less memory, more look-ups, the same bits"}, \
     {"max_sweeps", SABLE_INT, MDP_PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "1000000", \
      "give up (FAIL) after so many sweeps and products"}
 /* clang-format on */
@@ -72,6 +76,7 @@ struct mdp_source {
     int64_t states, actions;
     int64_t longest; /* transitions of the longest row */
     double gamma;
+    bool few;      /* its probabilities are SABLE_MDP_CODES at most, for the prediction of memory */
     bool minimise; /* rewards are costs: they are negated on the way in, values on the way out */
     const void *self;
     /* Row (state, action) for a state of this rank: reward, global successors, probabilities (`longest` elements each).
@@ -112,17 +117,18 @@ struct mdp_rank {
     double reward_low, reward_high; /* extent of the available rewards, over all ranks */
     struct sable_mdp model, rows;   /* rows: of the policy */
     struct sable_mdp_csr csr;
-    double *no_reward;         /* zeros as long as the rewards of what evaluates; ipi, pi */
-    int64_t transitions;       /* stored on this rank, padding included … */
-    int64_t entries;           /* … and without */
-    int64_t evaluated;         /* of one policy */
-    int64_t padded;            /* own states in whole lanes: ghosts begin there */
-    int64_t ghosts;            /* states of other ranks that rows lead to … */
-    int64_t *ghost;            /* … ascending */
-    int32_t *list;             /* blocks of eight states without ghosts, then those with */
-    int64_t inner, outer;      /* how many of each */
-    struct mdp_colour *colour; /* [colours]; gs */
-    int32_t *coloured;         /* their lists */
+    double *no_reward;              /* zeros as long as the rewards of what evaluates; ipi, pi */
+    struct sable_mdp_values values; /* different probabilities, while built */
+    int64_t transitions;            /* stored on this rank, padding included … */
+    int64_t entries;                /* … and without */
+    int64_t evaluated;              /* of one policy */
+    int64_t padded;                 /* own states in whole lanes: ghosts begin there */
+    int64_t ghosts;                 /* states of other ranks that rows lead to … */
+    int64_t *ghost;                 /* … ascending */
+    int32_t *list;                  /* blocks of eight states without ghosts, then those with */
+    int64_t inner, outer;           /* how many of each */
+    struct mdp_colour *colour;      /* [colours]; gs */
+    int32_t *coloured;              /* their lists */
     struct mdp_halo *halo;
     struct mdp_ksp *ksp; /* variant petsc */
     double *value[2];

@@ -9,6 +9,7 @@
 const char *const mdp_methods[] = {"vi", "mpi", "ipi", "pi", "gs", "anderson", "auto", NULL};
 const char *const mdp_krylovs[] = {"gmres", "bicgstab", NULL};
 const char *const mdp_preconditioners[] = {"none", "jacobi", NULL};
+const char *const mdp_probabilities[] = {"float64", "codes", NULL};
 const char *const mdp_stops[] = {"span", "residual", NULL};
 const char *const mdp_starts[] = {"zero", "low", "high", NULL};
 const char *const mdp_phases[] = {
@@ -36,15 +37,17 @@ void mdp_work(const struct mdp_rank *g, struct sable_work *work)
 {
     const double states = (double)g->padded, actions = (double)g->source->actions;
     const double sweeps = (double)g->sweeps, others = (double)(g->evaluations + g->products);
-    const double gathers = sweeps * (double)g->transitions + others * (double)g->evaluated;
+    const double swept = sweeps * (double)g->transitions, evaluated = others * (double)g->evaluated;
+    const double gathers = swept + evaluated, transition = g->model.code ? 5 : 12;
     double memory = work->memory;
     *work = (struct sable_work){
         .items = (double)g->entries * (sweeps + others / actions),
         .flops_fp64 = 2 * gathers + 3 * actions * states * sweeps + 2 * states * others,
         /* Columns and probabilities, rewards, v read and written. */
-        .bytes = 12 * gathers + states * (sweeps * (8 * actions + 16) + others * 24 + 8 * (double)g->vectors),
+        .bytes = transition * swept + 12 * evaluated +
+                 states * (sweeps * (8 * actions + 16) + others * 24 + 8 * (double)g->vectors),
         .pattern = SABLE_READ,
-        .working_set = 12 * (double)g->transitions + states * (8 * actions + 16),
+        .working_set = transition * (double)g->transitions + states * (8 * actions + 16),
         .random_accesses = gathers,
         .random_set = 8 * (states + (double)g->ghosts),
         .bytes_network = g->halo_bytes * (double)g->exchanges + 32 * (sweeps + (double)g->evaluations),

@@ -59,8 +59,10 @@ double mdp_memory(const struct mdp_params *params, const struct mdp_source *sour
 {
     double states = (double)lanes(part.count), actions = (double)source->actions;
     double vectors = 8 * states * (double)(mdp_vectors(params) + 1);
-    double rows = evaluates_rows(params) ? states * (12 * (double)source->longest + 8) : 0;      /* of a policy */
-    return states * actions * (12 * row + 8 + 1) + rows + 2 * 8 * (states + ghosts) + 4 * states /* values, policy */
+    double rows = evaluates_rows(params) ? states * (12 * (double)source->longest + 8) : 0; /* of a policy */
+    double transition = source->few && params->probabilities == MDP_CODED ? 5 : 12;
+    return states * actions * (transition * row + 8 + 1) + rows + 2 * 8 * (states + ghosts) +
+           4 * states                             /* values, policy */
            + 16 * ghosts + 16 * ghosts + vectors; /* halo lists, buffers, lists while built */
 }
 
@@ -214,10 +216,12 @@ static bool measure_rows(struct mdp_rank *g)
 {
     double sum_low = INFINITY, sum_high = 0, low = INFINITY, high = -INFINITY;
     int64_t entries = 0;
+    g->values = SABLE_MDP_NO_VALUES;
     bool fits = true;
 #pragma omp parallel reduction(min : sum_low, low) reduction(max : sum_high, high) reduction(&& : fits) reduction(+ : entries)
     {
         struct row row;
+        struct sable_mdp_values values = SABLE_MDP_NO_VALUES;
         fits = row_make(g->source->longest, &row);
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < g->padded / LANES; b++)
@@ -226,6 +230,7 @@ static bool measure_rows(struct mdp_rank *g)
                     int64_t length = get_local_row(g, s, a, &row);
                     double sum = 0;
                     entries += length;
+                    sable_mdp_values_add(&values, length, row.probability);
                     for (int64_t j = 0; j < length; j++)
                         sum += row.probability[j];
                     if (g->reference)
@@ -237,6 +242,8 @@ static bool measure_rows(struct mdp_rank *g)
                         low = row.reward < low ? row.reward : low, high = row.reward > high ? row.reward : high;
                     }
                 }
+#pragma omp critical(mdp_values)
+        sable_mdp_values_join(&g->values, &values);
         row_free(&row);
     }
     g->facts = (struct sable_mdp_facts){sum_low, sum_high, 0, g->source->longest};
@@ -295,8 +302,10 @@ static bool store_csr(struct mdp_rank *g)
 
 static bool store_lanes(struct mdp_rank *g)
 {
-    if (!sable_mdp_begin(&g->model, g->part.count, g->source->actions) || !measure_rows(g) ||
-        !sable_mdp_allocate(&g->model) || !fill_rows(g))
+    if (!sable_mdp_begin(&g->model, g->part.count, g->source->actions) || !measure_rows(g))
+        return false;
+    const bool coded = g->params.probabilities == MDP_CODED && g->values.count > 0;
+    if (!(coded ? sable_mdp_allocate_codes(&g->model, &g->values) : sable_mdp_allocate(&g->model)) || !fill_rows(g))
         return false;
     g->transitions = g->model.start[g->model.blocks * g->model.actions];
     if (!evaluates_rows(&g->params))

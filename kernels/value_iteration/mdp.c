@@ -35,15 +35,92 @@ void sable_mdp_widen(struct sable_mdp *model, int64_t state, int64_t action, int
         *width = LANES * length;
 }
 
-bool sable_mdp_allocate(struct sable_mdp *model)
+/* Widths become places. */
+static bool allocate_columns(struct sable_mdp *model, int64_t *transitions)
 {
     int64_t chunks = model->blocks * model->actions;
     for (int64_t chunk = 0; chunk < chunks; chunk++)
         if (__builtin_add_overflow(model->start[chunk], model->start[chunk + 1], &model->start[chunk + 1]))
             return false;
-    model->column = sable_array(model->start[chunks], 1, sizeof *model->column);
-    model->probability = sable_array(model->start[chunks], 1, sizeof *model->probability);
-    return model->column && model->probability;
+    *transitions = model->start[chunks];
+    model->column = sable_array(*transitions, 1, sizeof *model->column);
+    return model->column;
+}
+
+bool sable_mdp_allocate(struct sable_mdp *model)
+{
+    int64_t transitions;
+    if (!allocate_columns(model, &transitions))
+        return false;
+    model->probability = sable_array(transitions, 1, sizeof *model->probability);
+    return model->probability;
+}
+
+bool sable_mdp_allocate_codes(struct sable_mdp *model, const struct sable_mdp_values *values)
+{
+    int64_t transitions;
+    if (!allocate_columns(model, &transitions))
+        return false;
+    model->code = sable_array(transitions, 1, sizeof *model->code);
+    model->values = sable_array(SABLE_MDP_CODES, 1, sizeof *model->values);
+    if (!model->code || !model->values)
+        return false;
+    for (int i = 0; i < SABLE_MDP_CODES; i++)
+        model->values[i] = i < values->count ? values->item[i] : INFINITY; /* ascending */
+    return true;
+}
+
+/* ---- Different probabilities ---- */
+
+/* Where `x` is, or belongs. */
+static int place_of(const double *item, int count, double x)
+{
+    int low = 0, high = count;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (item[middle] < x)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void sable_mdp_values_add(struct sable_mdp_values *values, int64_t length, const double *probability)
+{
+    for (int64_t j = 0; j < length && values->count >= 0; j++) {
+        int place = place_of(values->item, values->count, probability[j]);
+        if (place < values->count && values->item[place] == probability[j])
+            continue;
+        if (values->count == SABLE_MDP_CODES) {
+            values->count = -1;
+            return;
+        }
+        memmove(values->item + place + 1, values->item + place, (size_t)(values->count - place) * sizeof(double));
+        values->item[place] = probability[j];
+        values->count++;
+    }
+}
+
+void sable_mdp_values_join(struct sable_mdp_values *values, const struct sable_mdp_values *more)
+{
+    if (more->count < 0)
+        values->count = -1;
+    else
+        sable_mdp_values_add(values, more->count, more->item);
+}
+
+static double probability_at(const struct sable_mdp *model, int64_t at)
+{
+    return model->code ? model->values[model->code[at]] : model->probability[at];
+}
+
+static void put_probability(struct sable_mdp *model, int64_t at, double probability)
+{
+    if (model->code)
+        model->code[at] = (uint8_t)place_of(model->values, SABLE_MDP_CODES, probability);
+    else
+        model->probability[at] = probability;
 }
 
 /* One lane of one chunk; a row's rest is filled with its own last column, which is in cache already. */
@@ -55,7 +132,7 @@ static void put_lane(struct sable_mdp *model, int64_t chunk, int64_t lane, doubl
     model->reward[LANES * chunk + lane] = reward;
     for (int64_t j = 0; j < width; j++) {
         model->column[start + LANES * j] = j < length ? column[j] : spare;
-        model->probability[start + LANES * j] = j < length ? probability[j] : 0;
+        put_probability(model, start + LANES * j, j < length ? probability[j] : 0);
     }
 }
 
@@ -73,6 +150,8 @@ void sable_mdp_free(struct sable_mdp *model)
     sable_array_free(model->start);
     sable_array_free(model->column);
     sable_array_free(model->probability);
+    sable_array_free(model->code);
+    sable_array_free(model->values);
     sable_array_free(model->reward);
     *model = (struct sable_mdp){0};
 }
@@ -133,7 +212,7 @@ static void copy_rows(const struct sable_mdp *model, int64_t block, const int32_
         rows->reward[LANES * block + l] = model->reward[LANES * chunk + l];
         for (int64_t j = 0; j < width; j++) {
             rows->column[to + LANES * j] = j < length ? model->column[from + LANES * j] : 0;
-            rows->probability[to + LANES * j] = j < length ? model->probability[from + LANES * j] : 0;
+            rows->probability[to + LANES * j] = j < length ? probability_at(model, from + LANES * j) : 0;
         }
     }
 }

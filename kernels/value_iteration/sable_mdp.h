@@ -56,9 +56,24 @@ struct sable_mdp {
     int64_t states, actions, blocks;
     int64_t *start;      /* [blocks·A + 1] */
     int32_t *column;     /* [start[blocks·A]] */
-    double *probability; /* [start[blocks·A]] */
+    double *probability; /* [start[blocks·A]], or NULL: then … */
+    uint8_t *code;       /* … [start[blocks·A]], numbers of … */
+    double *values;      /* … [SABLE_MDP_CODES] probabilities, as they are: 5 bytes a transition instead of 12 */
     double *reward;      /* [blocks × A × 8] */
 };
+
+enum { SABLE_MDP_CODES = 256 };
+
+/* The different probabilities of a model, 0 included for the ends of chunks, ascending; none any more, count < 0, once
+ * there are more than SABLE_MDP_CODES. Begin with SABLE_MDP_NO_VALUES. */
+struct sable_mdp_values {
+    int count;
+    double item[SABLE_MDP_CODES];
+};
+#define SABLE_MDP_NO_VALUES ((struct sable_mdp_values){.count = 1})
+
+void sable_mdp_values_add(struct sable_mdp_values *values, int64_t length, const double *probability);
+void sable_mdp_values_join(struct sable_mdp_values *values, const struct sable_mdp_values *more);
 
 static inline int64_t sable_mdp_blocks(int64_t states)
 {
@@ -66,11 +81,13 @@ static inline int64_t sable_mdp_blocks(int64_t states)
 }
 
 /* Building: begin, widen every row, allocate, put every row. Threads may widen and put rows of different blocks at the
- * same time. begin and allocate return false if memory is short or a size overflows; sable_mdp_free() is always safe
- * after begin. */
+ * same time. Compressed or not, sweeps give the same bits. begin and allocate return false if memory is short or a size
+ * overflows; sable_mdp_free() is always safe after begin. */
 bool sable_mdp_begin(struct sable_mdp *model, int64_t states, int64_t actions);
 void sable_mdp_widen(struct sable_mdp *model, int64_t state, int64_t action, int64_t length);
 bool sable_mdp_allocate(struct sable_mdp *model);
+/* The same, compressed: `values` holds every probability that will be put. */
+bool sable_mdp_allocate_codes(struct sable_mdp *model, const struct sable_mdp_values *values);
 void sable_mdp_put(struct sable_mdp *model, int64_t state, int64_t action, double reward, int64_t length,
                    const int32_t *column, const double *probability);
 void sable_mdp_free(struct sable_mdp *model);

@@ -204,7 +204,21 @@ def test_messages_carry_the_needed_values_only(run, tmp_path, ranks):
     assert set((sent - halo).tolist()) <= {32 * sweeps, 32 * (sweeps - 1)}
 
 
-MEMORY = ["garnet states=200000 method=vi", "garnet states=200000 method=mpi", "garnet states=100000 method=ipi", "gridworld n=4000 tol=1",
+def test_coded_probabilities_give_the_same_bits_in_less_memory(run, tmp_path):
+    """Mazes have few different ones; garnets too many, and stay as they are."""
+    for workload, fewer in [("maze", True), ("garnet", False)]:
+        shape = ["-s", "rows=300", "-s", "columns=300"] if fewer else []
+        found = []
+        for probabilities in ("float64", "codes"):
+            told = run("run", f"value_iteration/{workload}", *ONCE, "-c", "T", *shape, "-V", "sable", "-s", f"probabilities={probabilities}", "-o", "out.h5", "--force")
+            assert told.code == 0, told
+            with h5py.File(tmp_path / "out.h5") as file:
+                group = file[f"runs/value_iteration/{workload}/sable"]
+                found.append((group.attrs["digest"], group["counters"]["bytes_memory"][0]))
+        assert found[0][0] == found[1][0] and (found[1][1] < 0.8 * found[0][1]) == fewer, found
+
+
+MEMORY = ["garnet states=200000 method=vi", "maze rows=1500 columns=1500 gamma=0.5 tol=1 probabilities=codes", "garnet states=200000 method=mpi", "garnet states=100000 method=ipi", "gridworld n=4000 tol=1",
           "maze rows=1000 columns=1000 gamma=0.5 tol=1", "pendulum angles=301 speeds=301 gamma=0.5 tol=1"]  # fmt: skip
 
 

@@ -48,14 +48,15 @@ static void fill_csr(struct sable_mdp_csr *csr, int64_t columns)
         int64_t at = csr->start[row], length = length_of(row);
         for (int64_t j = 0; j < length; j++) {
             csr->column[at + j] = (int32_t)((double)columns * unit(row, 2 + (uint32_t)j));
-            csr->probability[at + j] = unit(row, 20 + (uint32_t)j) / (double)length;
+            csr->probability[at + j] =
+                floor(16 * unit(row, 20 + (uint32_t)j)) / 16 / (double)length; /* 129 different */
         }
         csr->reward[row] = reward_of(row);
         csr->start[row + 1] = at + length;
     }
 }
 
-static int make_pair(void **state)
+static int make(void **state, bool coded)
 {
     struct pair *p = calloc(1, sizeof *p);
     assert_non_null(p);
@@ -71,7 +72,10 @@ static int make_pair(void **state)
     assert_true(sable_mdp_begin(&p->sell, STATES, ACTIONS));
     for (int64_t row = 0; row < STATES * ACTIONS; row++)
         sable_mdp_widen(&p->sell, row / ACTIONS, row % ACTIONS, length_of(row));
-    assert_true(sable_mdp_allocate(&p->sell));
+    struct sable_mdp_values values = SABLE_MDP_NO_VALUES;
+    sable_mdp_values_add(&values, p->csr.start[STATES * ACTIONS], p->csr.probability);
+    assert_true(values.count > 60 && values.count < SABLE_MDP_CODES);
+    assert_true(coded ? sable_mdp_allocate_codes(&p->sell, &values) : sable_mdp_allocate(&p->sell));
     for (int64_t row = 0; row < STATES * ACTIONS; row++) {
         int64_t at = p->csr.start[row];
         sable_mdp_put(&p->sell, row / ACTIONS, row % ACTIONS, p->csr.reward[row], length_of(row), p->csr.column + at,
@@ -94,6 +98,16 @@ static int make_pair(void **state)
         p->policy[i] = -1;
     *state = p;
     return 0;
+}
+
+static int make_pair(void **state)
+{
+    return make(state, false);
+}
+
+static int make_coded_pair(void **state)
+{
+    return make(state, true);
 }
 
 static int free_pair(void **state)
@@ -239,16 +253,39 @@ static void sizes_that_overflow_are_refused(void **state)
     sable_mdp_free(&model);
 }
 
+static void more_values_than_codes_are_none(void **state)
+{
+    (void)state;
+    struct sable_mdp_values some = SABLE_MDP_NO_VALUES, others = SABLE_MDP_NO_VALUES;
+    for (int i = 255; i > 100; i--)
+        sable_mdp_values_add(&some, 1, &(double){i / 256.0});
+    for (int i = 1; i < 200; i++)
+        sable_mdp_values_add(&others, 1, &(double){i / 256.0});
+    sable_mdp_values_join(&some, &others);
+    assert_int_equal(some.count, SABLE_MDP_CODES);
+    for (int i = 0; i < SABLE_MDP_CODES; i++)
+        assert_true(some.item[i] == i / 256.0);
+    sable_mdp_values_add(&some, 1, &(double){1});
+    assert_true(some.count < 0);
+    sable_mdp_values_join(&others, &some);
+    assert_true(others.count < 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_sweep_gives_the_bits_of_the_textbook, make_pair, free_pair),
+        cmocka_unit_test_setup_teardown(a_sweep_gives_the_bits_of_the_textbook, make_coded_pair, free_pair),
         cmocka_unit_test_setup_teardown(a_sweep_of_some_blocks_leaves_the_others, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(lanes_behind_the_last_state_repeat_it, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(an_improvement_takes_the_lowest_of_the_best_actions, make_pair, free_pair),
+        cmocka_unit_test_setup_teardown(an_improvement_takes_the_lowest_of_the_best_actions, make_coded_pair,
+                                        free_pair),
         cmocka_unit_test_setup_teardown(extracted_rows_evaluate_the_policy, make_pair, free_pair),
+        cmocka_unit_test_setup_teardown(extracted_rows_evaluate_the_policy, make_coded_pair, free_pair),
         cmocka_unit_test_setup_teardown(a_value_that_is_not_finite_is_told, make_pair, free_pair),
         cmocka_unit_test(two_states_converge_to_the_value_known_by_hand),
+        cmocka_unit_test(more_values_than_codes_are_none),
         cmocka_unit_test(sizes_that_overflow_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

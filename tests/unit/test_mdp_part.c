@@ -69,7 +69,12 @@ static void a_rank_of_very_many_sweeps_its_states(void **state)
     (void)state;
     static const int ranks[] = {0, 1, RANKS / 2 - 1, 987654321, RANKS - 1};
     const struct sable_garnet garnet = {5, states, ACTIONS, BRANCHING, LOCALITY};
-    const struct mdp_source source = {states, ACTIONS, BRANCHING, gamma_of_model, false, &garnet, row_of};
+    const struct mdp_source source = {.states = states,
+                                      .actions = ACTIONS,
+                                      .longest = BRANCHING,
+                                      .gamma = gamma_of_model,
+                                      .self = &garnet,
+                                      .row = row_of};
     const struct mdp_params params = {.tol = 1e-6, .restart = 1, .colours = 2, .depth = 1};
     for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++)
         for (int reference = 0; reference < 2; reference++) {
