@@ -22,6 +22,7 @@ static const struct sable_param parameters[] = {
      "of a person in a step, without distancing"},
     {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 0.9999999, 0, 0, NULL, "0.99", "discount"},
     MDP_PARAMETERS,
+    MDP_PARTITION,
     {0},
 };
 

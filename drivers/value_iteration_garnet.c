@@ -23,6 +23,7 @@ static const struct sable_param parameters[] = {
      "successors lie within so many states, around the ends; 0: anywhere"},
     {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 0.9999999, 0, 0, NULL, "0.99", "discount"},
     MDP_PARAMETERS,
+    MDP_PARTITION,
     {0},
 };
 

@@ -1,12 +1,34 @@
 /* What workloads with generated rows share: see value_iteration_generated.h. */
 #include "value_iteration_generated.h"
 
+#include <math.h>
 #include <stdlib.h>
+
+#include "value_iteration_mdp_partition.h"
+
+/* Elsewhere than in vi, mpi and auto the bits, or the colours, depend on which states lie together. */
+static int check_partition(const struct mdp_params *params, struct sable_error *error)
+{
+    if (params->partition == MDP_PARTITION_BLOCK)
+        return SABLE_OK;
+    if (!mdp_can_partition())
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "partition=scotch: this sable was built without PT-Scotch (libptscotch-dev): use "
+                          "partition=block");
+    if (params->method != MDP_VI && params->method != MDP_MODIFIED && params->method != MDP_AUTO)
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "method=%s adds over, or colours, states in the model's order, which partition=scotch "
+                          "does not keep: use method=vi, mpi or auto, or partition=block",
+                          mdp_methods[params->method]);
+    return SABLE_OK;
+}
 
 int mdp_generated_check(const struct mdp_params *params, const struct mdp_source *source, double reward_most,
                         struct sable_error *error)
 {
     int64_t transitions;
+    if (check_partition(params, error))
+        return error->code;
     if (__builtin_mul_overflow(source->states, source->actions, &transitions) ||
         __builtin_mul_overflow(transitions, 16 * source->longest, &transitions))
         return sable_fail(error, SABLE_BAD_INPUT, "states × actions × successors is more than 64 bits count");
@@ -26,6 +48,8 @@ void mdp_generated_work(const struct mdp_params *params, const struct mdp_source
     const struct mdp_generated *g = state;
     struct mdp_part part = mdp_part_of(source->states, layout.rank, layout.ranks);
     *work = (struct sable_work){.memory = mdp_memory(params, source, part, row, ghosts)};
+    if (params->partition == MDP_PARTITION_SCOTCH && layout.ranks > 1)
+        work->memory = fmax(work->memory + mdp_partition_memory(part, ghosts), mdp_graph_memory(source, part, row));
     if (g)
         mdp_work(&g->rank, work);
 }
@@ -41,6 +65,9 @@ int mdp_generated_setup(const void *params, size_t size, mdp_make make, struct s
         return error->code;
     g->params = *(const struct mdp_params *)params;
     make(params, context->seed, g->model, &g->source);
+    if (g->params.partition == MDP_PARTITION_SCOTCH && context->layout.ranks > 1 &&
+        mdp_partition_create(context, &g->source, error))
+        return error->code;
     return mdp_build(&g->params, &g->source, context, &g->rank, error);
 }
 
@@ -73,6 +100,7 @@ void mdp_generated_free(void *state)
     if (!g)
         return;
     mdp_free(&g->rank);
+    mdp_partition_free(g->source.partition);
     free(g->model);
     free(g);
 }

@@ -25,6 +25,7 @@ static const struct sable_param parameters[] = {
     {"slip", SABLE_REAL, PARAM(slip), "", 0, 1, 0, 0, NULL, "0.2", "chance that a move goes to one of its two sides"},
     {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 0.9999999, 0, 0, NULL, "0.99", "discount"},
     MDP_PARAMETERS,
+    MDP_PARTITION,
     {0},
 };
 

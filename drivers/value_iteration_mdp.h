@@ -2,8 +2,9 @@
  * a `struct mdp_source`, the rows of its model; this layer partitions the states, builds storage and halo lists, solves
  * to a proven bound, verifies and stores. Mathematics and parallel scheme: docs/value_iteration_mdp.md.
  *
- * States are cut into contiguous ranges, in units of MDP_BLOCK. A vector of values holds a rank's own states first,
- * padded to whole lanes, then its ghosts: the states of other ranks that its rows lead to, ascending. */
+ * States are cut into contiguous ranges, in units of MDP_BLOCK, or renumbered by a partition into ranges of any size. A
+ * vector of values holds a rank's own states first, padded to whole lanes, then its ghosts: the states of other ranks
+ * that its rows lead to, ascending. */
 #ifndef VALUE_ITERATION_MDP_H
 #define VALUE_ITERATION_MDP_H
 
@@ -17,13 +18,14 @@ enum mdp_fault { MDP_FAULT_STALE_HALO = 1, MDP_FAULT_LOST_ROWS, MDP_FAULT_GAMMA,
 enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY, MDP_COLOURED, MDP_ANDERSON, MDP_AUTO };
 enum mdp_krylov { MDP_GMRES, MDP_BICGSTAB, MDP_PETSC /* variant petsc: one of them by PETSc */ };
 enum mdp_probabilities { MDP_FLOAT64, MDP_CODED };
+enum mdp_partition_kind { MDP_PARTITION_BLOCK, MDP_PARTITION_SCOTCH };
 enum mdp_start { MDP_START_ZERO, MDP_START_LOW, MDP_START_HIGH };
 
 extern const char *const mdp_phases[];
 extern const struct sable_fault mdp_faults[];
 extern const struct sable_field mdp_outputs[];
 extern const char *const mdp_methods[], *const mdp_stops[], *const mdp_starts[], *const mdp_krylovs[];
-extern const char *const mdp_preconditioners[], *const mdp_probabilities[];
+extern const char *const mdp_preconditioners[], *const mdp_probabilities[], *const mdp_partitions[];
 
 /* Parameters that every workload of this layer has: the first member of its own params struct. */
 struct mdp_params {
@@ -32,6 +34,7 @@ struct mdp_params {
     int krylov, jacobi;      /* jacobi: 0 no preconditioner, 1 the diagonal */
     int probabilities;       /* enum mdp_probabilities */
     int64_t inner, restart, colours, depth, max_sweeps;
+    int partition; /* enum mdp_partition_kind, of models that are generated */
 };
 
 #define MDP_PARAM(field) offsetof(struct mdp_params, field)
@@ -60,6 +63,10 @@ struct mdp_params {
      "sable; codes: a byte each, where a rank has 256 different ones at most: less memory, more look-ups, the same bits"}, \
     {"max_sweeps", SABLE_INT, MDP_PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "1000000", \
      "give up (FAIL) after so many sweeps and products"}
+/* Where any rank can make any row. */
+#define MDP_PARTITION \
+    {"partition", SABLE_CHOICE, MDP_PARAM(partition), "", 0, 0, 0, 0, mdp_partitions, "block", \
+     "states of a rank: a range of the model's, or by PT-Scotch, so that few values travel (vi, mpi, auto)"}
 /* clang-format on */
 
 /* The variant of another project, where it was found; `run` is the workload's. */
@@ -72,12 +79,15 @@ struct mdp_params {
 
 /* ---- The model ---- */
 
+struct mdp_partition; /* value_iteration_mdp_partition.h */
+
 struct mdp_source {
     int64_t states, actions;
     int64_t longest; /* transitions of the longest row */
     double gamma;
-    bool few;      /* its probabilities are SABLE_MDP_CODES at most, for the prediction of memory */
-    bool minimise; /* rewards are costs: they are negated on the way in, values on the way out */
+    bool few;                        /* its probabilities are SABLE_MDP_CODES at most, for the prediction of memory */
+    bool minimise;                   /* rewards are costs: they are negated on the way in, values on the way out */
+    struct mdp_partition *partition; /* by which states were renumbered; NULL: ranges, mdp_part_of() */
     const void *self;
     /* Row (state, action) for a state of this rank: reward, global successors, probabilities (`longest` elements each).
      * An unavailable action has reward −∞ and length 0. Threads call it at the same time. Returns the length. */
@@ -89,6 +99,7 @@ struct mdp_part {
     int64_t first, count; /* this rank's states */
 };
 
+/* In ranges. */
 struct mdp_part mdp_part_of(int64_t states, int rank, int ranks);
 int mdp_owner_of(int64_t states, int ranks, int64_t state);
 

@@ -4,12 +4,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "value_iteration_mdp.h"
+#include "value_iteration_mdp_partition.h"
 
 const char *const mdp_methods[] = {"vi", "mpi", "ipi", "pi", "gs", "anderson", "auto", NULL};
 const char *const mdp_krylovs[] = {"gmres", "bicgstab", NULL};
 const char *const mdp_preconditioners[] = {"none", "jacobi", NULL};
 const char *const mdp_probabilities[] = {"float64", "codes", NULL};
+const char *const mdp_partitions[] = {"block", "scotch", NULL};
 const char *const mdp_stops[] = {"span", "residual", NULL};
 const char *const mdp_starts[] = {"zero", "low", "high", NULL};
 const char *const mdp_phases[] = {
@@ -58,15 +59,33 @@ void mdp_work(const struct mdp_rank *g, struct sable_work *work)
 
 /* ---- Verification ---- */
 
+/* Renumbered states: no state is lost, and each that a row leads to is found where its value goes. Values are numbers
+ * of the model here. */
+static int check_partition(struct mdp_rank *g, struct sable_context *context, const double *number, double *wrong,
+                           struct sable_error *error)
+{
+    const struct mdp_partition *p = g->source->partition;
+    if (mdp_partition_lost(p, context->comm, wrong, error))
+        return error->code;
+    for (int64_t i = 0; i < p->knowns; i++) {
+        const int64_t at = mdp_local(g, p->fresh[i]);
+        *wrong += at < 0 || !(number[at] == (double)p->known[i]);
+    }
+    return SABLE_OK;
+}
+
 /* Every ghost must get the value of the state that it stands for: tried with the states' own numbers. */
 static int check_halo(struct mdp_rank *g, struct sable_context *context, double *wrong, struct sable_error *error)
 {
+    const struct mdp_partition *p = g->source->partition;
     double *number = g->v == g->value[0] ? g->value[1] : g->value[0];
     for (int64_t s = 0; s < g->part.count; s++)
-        number[s] = (double)(g->part.first + s);
+        number[s] = (double)(p ? p->original[s] : g->part.first + s);
     if (mdp_halo_start(g, context, number, error) || mdp_halo_finish(g, number, error))
         return error->code;
     *wrong = 0;
+    if (p)
+        return check_partition(g, context, number, wrong, error);
     for (int64_t i = 0; i < g->ghosts; i++)
         *wrong += !(number[g->padded + i] == (double)g->ghost[i]);
     return SABLE_OK;
@@ -162,6 +181,27 @@ int mdp_verify(struct mdp_rank *g, struct sable_context *context, struct sable_c
 
 /* ---- Outputs ---- */
 
+/* Puts an array of one value a state that this rank owns, in the model's order. */
+static int put_states(const struct mdp_rank *g, struct sable_context *context, struct sable_sink *sink,
+                      struct sable_array *array, MPI_Datatype type, struct sable_error *error)
+{
+    const struct mdp_partition *p = g->source->partition;
+    const struct mdp_part part = p ? p->home : g->part;
+    double *home = p ? malloc(((size_t)part.count + 1) * sizeof *home) : NULL;
+    if (p && !home)
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory for outputs");
+    if (sable_agree(context->comm, error) ||
+        (p && mdp_partition_return(p, context->comm, type, array->data, home, error))) {
+        free(home);
+        return error->code;
+    }
+    array->data = p ? home : array->data;
+    array->offset[0] = part.first, array->count[0] = part.count;
+    sable_put(sink, array, error);
+    free(home);
+    return error->code;
+}
+
 int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct sable_sink *sink,
                struct sable_error *error)
 {
@@ -172,11 +212,9 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
                                 .type = SABLE_I32,
                                 .dims = 1,
                                 .global = {g->source->states},
-                                .offset = {g->part.first},
-                                .count = {g->part.count},
                                 .labels = {"state"},
                                 .data = g->policy};
-    if (sable_put(sink, &array, error))
+    if (put_states(g, context, sink, &array, MPI_INT32_T, error))
         return error->code;
     double *cost = NULL;
     if (g->source->minimise) {
@@ -192,7 +230,7 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
     array.name = "v", array.help = "value of each state", array.type = SABLE_F64;
     array.tolerance = 2 * g->params.tol; /* each is within tol of V* */
     array.data = cost ? cost : g->v;
-    sable_put(sink, &array, error);
+    put_states(g, context, sink, &array, MPI_DOUBLE, error);
     free(cost);
     /* They depend on the method, not on the model: no part of the digest. */
     const int64_t counts[3] = {g->sweeps, g->evaluations, g->products};

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #include "sable_array.h"
-#include "value_iteration_mdp.h"
+#include "value_iteration_mdp_partition.h"
+#include "value_iteration_mdp_set.h"
 
 enum { LANES = SABLE_MDP_LANES };
 
@@ -68,47 +69,6 @@ double mdp_memory(const struct mdp_params *params, const struct mdp_source *sour
 
 /* ---- Ghosts ---- */
 
-/* An ascending set of states that grows by batches. */
-struct set {
-    int64_t *item;
-    int64_t sorted, count, room; /* item[0..sorted) is ascending without repetitions */
-};
-
-static int by_value(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void tidy(struct set *set)
-{
-    if (set->count == 0)
-        return;
-    qsort(set->item, (size_t)set->count, sizeof *set->item, by_value);
-    int64_t kept = 1;
-    for (int64_t i = 1; i < set->count; i++)
-        if (set->item[i] != set->item[kept - 1])
-            set->item[kept++] = set->item[i];
-    set->count = set->sorted = kept;
-}
-
-/* Room for `more`; tidies first, and grows only if that doesn't free half. False: out of memory. */
-static bool make_room(struct set *set, int64_t more)
-{
-    if (set->count + more <= set->room)
-        return true;
-    tidy(set);
-    if (set->count + more <= set->room && set->count <= set->room / 2)
-        return true;
-    int64_t room = 2 * (set->count + more) + 1024;
-    int64_t *larger = realloc(set->item, (size_t)room * sizeof *larger);
-    if (!larger)
-        return false;
-    set->item = larger;
-    set->room = room;
-    return true;
-}
-
 /* A thread's row buffers. */
 struct row {
     int64_t *column;
@@ -135,34 +95,34 @@ static int64_t get_row(const struct mdp_rank *g, int64_t s, int64_t a, struct ro
     return g->source->row(g->source->self, g->part.first + s, a, &row->reward, row->column, row->probability);
 }
 
-static bool collect_thread(const struct mdp_rank *g, struct set *set, struct row *row)
+static bool collect_thread(const struct mdp_rank *g, struct mdp_set *set, struct row *row)
 {
     bool fits = true;
 #pragma omp for schedule(static)
     for (int64_t s = 0; s < g->part.count; s++)
         for (int64_t a = 0; fits && a < g->source->actions; a++) {
             int64_t length = get_row(g, s, a, row);
-            fits = make_room(set, length);
+            fits = mdp_set_room(set, length);
             for (int64_t j = 0; fits && j < length; j++)
                 if (row->column[j] < g->part.first || row->column[j] >= g->part.first + g->part.count)
                     set->item[set->count++] = row->column[j];
         }
-    tidy(set);
+    mdp_set_tidy(set);
     return fits;
 }
 
 static int collect_ghosts(struct mdp_rank *g, struct sable_error *error)
 {
-    struct set all = {0};
+    struct mdp_set all = {0};
     bool fits = true;
 #pragma omp parallel
     {
-        struct set own = {0};
+        struct mdp_set own = {0};
         struct row row;
         bool mine = row_make(g->source->longest, &row) && collect_thread(g, &own, &row);
 #pragma omp critical(mdp_ghosts)
         {
-            fits = fits && mine && make_room(&all, own.count);
+            fits = fits && mine && mdp_set_room(&all, own.count);
             if (fits && own.count > 0)
                 memcpy(all.item + all.count, own.item, (size_t)own.count * sizeof *own.item);
             all.count += fits ? own.count : 0;
@@ -170,7 +130,7 @@ static int collect_ghosts(struct mdp_rank *g, struct sable_error *error)
         free(own.item);
         row_free(&row);
     }
-    tidy(&all);
+    mdp_set_tidy(&all);
     g->ghost = all.item;
     g->ghosts = all.count;
     if (!fits)
@@ -187,15 +147,8 @@ int64_t mdp_local(const struct mdp_rank *g, int64_t state)
 {
     if (state >= g->part.first && state < g->part.first + g->part.count)
         return state - g->part.first;
-    int64_t low = 0, high = g->ghosts;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (g->ghost[middle] < state)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < g->ghosts && g->ghost[low] == state ? g->padded + low : -1;
+    const int64_t at = mdp_set_find(g->ghost, g->ghosts, state);
+    return at < g->ghosts && g->ghost[at] == state ? g->padded + at : -1;
 }
 
 /* ---- Storage ---- */
@@ -429,7 +382,8 @@ int mdp_build_own(const struct mdp_params *params, const struct mdp_source *sour
                   bool reference, struct mdp_rank *g, struct sable_error *error)
 {
     *g = (struct mdp_rank){.params = *params, .source = source, .gamma = source->gamma, .reference = reference};
-    g->part = mdp_part_of(source->states, layout.rank, layout.ranks);
+    g->part = source->partition ? mdp_partition_own(source->partition)
+                                : mdp_part_of(source->states, layout.rank, layout.ranks);
     g->padded = lanes(g->part.count);
     if (!collect_ghosts(g, error) &&
         !((g->reference ? store_csr(g) : store_lanes(g)) && order_blocks(g) && colour_blocks(g) && make_vectors(g)))

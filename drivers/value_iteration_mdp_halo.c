@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "sable_array.h"
-#include "value_iteration_mdp.h"
+#include "value_iteration_mdp_partition.h"
 
 enum { TAG_VALUES = 61 };
 
@@ -17,6 +17,13 @@ struct mdp_halo {
     int64_t *count;        /* of each message, for bytes_sent */
     MPI_Request *value[2]; /* receives into each of rank->value, then the sends */
 };
+
+static int owner_of(const struct mdp_rank *g, int ranks, int64_t state)
+{
+    const struct mdp_source *source = g->source;
+    return source->partition ? mdp_partition_owner(source->partition, state)
+                             : mdp_owner_of(source->states, ranks, state);
+}
 
 /* How many values this rank needs of each other, and each other of it. */
 struct plan {
@@ -44,7 +51,7 @@ static int plan_make(MPI_Comm comm, const struct mdp_rank *g, struct plan *plan,
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the halo lists of %d ranks", plan->ranks);
     else
         for (int64_t i = 0; i < g->ghosts; i++)
-            plan->need[mdp_owner_of(g->source->states, plan->ranks, g->ghost[i])]++;
+            plan->need[owner_of(g, plan->ranks, g->ghost[i])]++;
     if (sable_agree(comm, error) ||
         sable_check_mpi(MPI_Alltoall(plan->need, 1, MPI_INT, plan->give, 1, MPI_INT, comm), "MPI_Alltoall", error))
         return error->code;

@@ -23,6 +23,7 @@ static const struct sable_param parameters[] = {
     {"time_step", SABLE_REAL, PARAM(time_step), "s", 1e-6, 1, 0, 0, NULL, "0.05", "of a transition"},
     {"gamma", SABLE_REAL, PARAM(gamma), "", 0, 0.9999999, 0, 0, NULL, "0.99", "discount"},
     MDP_PARAMETERS,
+    MDP_PARTITION,
     {0},
 };
 

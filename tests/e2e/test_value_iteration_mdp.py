@@ -239,6 +239,55 @@ def test_memory_is_within_a_seventh_of_what_a_dry_run_tells(run, tmp_path, setti
     assert told / 1.15 <= peak(*arguments) - program <= 1.15 * told
 
 
+# ---- A graph partitioner's ranks ----
+
+GENERATED = ["garnet locality=40", "maze", "maze maze=scattered method=vi", "pendulum", "epidemic method=auto"]
+
+
+def partitioned(run, tmp_path, model, partition, ranks, variant="sable"):
+    workload, *settings = model.split()
+    words = [word for setting in [*settings, f"partition={partition}"] for word in ("-s", setting)]
+    told = run("run", f"value_iteration/{workload}", *ONCE, "-c", "T", "--keep", "full", *words, "-V", variant, "-o", "out.h5", "--force", ranks=ranks)
+    if "built without PT-Scotch" in told.err:
+        failed_with(told, 2, "partition=scotch", "partition=block", alone=ranks is None)
+        pytest.skip("this build has no PT-Scotch")
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        group = file[f"runs/value_iteration/{workload}/{variant}"]
+        return {name: data[()] for name, data in group["outputs"].items()} | {
+            "digest": group.attrs["digest"], "sent": int(group["counters"]["bytes_sent"].sum()), "by": group.attrs.get("partitioner", b"")}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", GENERATED)
+def test_a_partition_by_graph_has_the_bits_of_ranges_in_the_order_of_the_model(run, tmp_path, model):
+    ranges = partitioned(run, tmp_path, model, "block", None)
+    for ranks, variant in [(None, "sable"), (2, "sable"), (3, "reference"), (5, "sable")]:
+        graph = partitioned(run, tmp_path, model, "scotch", ranks, variant)
+        assert graph["digest"] == ranges["digest"]
+        assert (graph["v"] == ranges["v"]).all() and (graph["policy"] == ranges["policy"]).all()
+        assert b"PT-Scotch" in graph["by"] or ranks is None
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_a_partition_by_graph_sends_less_where_ranges_cut_long_rows(run, tmp_path, ranks):
+    """Eight rows of 400 cells: ranges cut along a row, a graph across."""
+    sent = {by: partitioned(run, tmp_path, "maze rows=8 columns=400 maze=scattered walls=0", by, ranks)["sent"] for by in ("block", "scotch")}
+    assert sent["scotch"] < sent["block"] / 4
+
+
+@pytest.mark.parametrize("fault", ["stale_halo", "lost_rows", "flip_bit"])
+def test_faults_fail_in_a_partition_by_graph(run, tmp_path, fault):
+    partitioned(run, tmp_path, "garnet", "scotch", 3)  # or skip
+    told = run("run", "value_iteration/garnet", *ONCE, "-c", "T", "-s", "partition=scotch", "--inject-fault", fault, "-o", "out.h5", "--force", ranks=3)
+    assert told.code == 1, told
+
+
+@pytest.mark.parametrize("method", ["gs", "ipi", "pi", "anderson"])
+def test_methods_that_need_the_order_of_the_model_refuse_another(run, tmp_path, method):
+    partitioned(run, tmp_path, "garnet", "scotch", None)  # or skip
+    failed_with(run("run", "value_iteration/garnet", *ONCE, "-c", "T", "-s", "partition=scotch", "-s", f"method={method}"), 2, f"method={method}", "partition=block")
+
+
 # ---- How methods get there ----
 
 
