@@ -143,7 +143,7 @@ def test_whole_sequences_are_shared_by_work(run, tmp_path):
                "strategy=sequences", "-o", "out.h5", ranks=3)
     assert told.code == 0, told
     with h5py.File(tmp_path / "out.h5") as file:
-        flops = file[f"runs/{VARLEN}/sable/counters"]["flops"]
+        flops = file[f"runs/{VARLEN}/sable/counters"]["flops_fp32"]
     assert flops.max() < 1.02 * flops.mean()
 
 
