@@ -107,16 +107,17 @@ static int read_lengths(struct sable_input *input, const char *name, int64_t ent
         sable_fail(error, SABLE_ENVIRONMENT, "attention/varlen: out of memory for the sequences");
     else if (!sable_input_read(input, name, SABLE_I64, 1, &zero, &entries, cu, error)) {
         if (cu[0] != 0)
-            sable_fail(error, SABLE_BAD_INPUT, "--input: %s begins with %lld instead of 0", name, (long long)cu[0]);
+            sable_fail(error, SABLE_BAD_INPUT, "%s: %s begins with %lld instead of 0", sable_input_path(input), name,
+                       (long long)cu[0]);
         for (int64_t i = 0; i + 1 < entries && !error->code; i++) {
             if (cu[i + 1] < cu[i])
-                sable_fail(error, SABLE_BAD_INPUT, "--input: %s[%lld] = %lld is less than the entry before, %lld", name,
-                           (long long)(i + 1), (long long)cu[i + 1], (long long)cu[i]);
+                sable_fail(error, SABLE_BAD_INPUT, "%s: %s[%lld] = %lld is less than the entry before, %lld",
+                           sable_input_path(input), name, (long long)(i + 1), (long long)cu[i + 1], (long long)cu[i]);
             *(keys ? &b->sequence[i].keys : &b->sequence[i].queries) = cu[i + 1] - cu[i];
         }
         if (!error->code && rows >= 0 && cu[entries - 1] != rows)
-            sable_fail(error, SABLE_BAD_INPUT, "--input: %s ends with %lld, but there are %lld packed rows", name,
-                       (long long)cu[entries - 1], (long long)rows);
+            sable_fail(error, SABLE_BAD_INPUT, "%s: %s ends with %lld, but there are %lld packed rows",
+                       sable_input_path(input), name, (long long)cu[entries - 1], (long long)rows);
     }
     sable_array_free(cu);
     return error->code;
@@ -167,7 +168,8 @@ int varlen_read_batch(struct sable_input *input, const struct varlen_params *p, 
     if (read_arrays(input, s, rows, error) || attention_read_rules(input, s, error))
         return error->code;
     if (!has[0] && (has[1] || rows[0] >= 0 || rows[1] >= 0))
-        return sable_fail(error, SABLE_BAD_INPUT, "--input: packed sequences need cu_seqlens_q to tell their lengths");
+        return sable_fail(error, SABLE_BAD_INPUT, "%s: packed sequences need cu_seqlens_q to tell their lengths",
+                          sable_input_path(input));
     if (!has[0])
         return varlen_draw_batch(p, b, error);
     for (int i = 0; i < 2; i++)
@@ -175,8 +177,9 @@ int varlen_read_batch(struct sable_input *input, const struct varlen_params *p, 
             return error->code;
     if (entries[0] < 2 || (has[1] && entries[1] != entries[0]))
         return sable_fail(error, SABLE_BAD_INPUT,
-                          "--input: cu_seqlens of %lld and %lld entries; both have one more than there are sequences",
-                          (long long)entries[0], (long long)(has[1] ? entries[1] : entries[0]));
+                          "%s: cu_seqlens of %lld and %lld entries; both have one more than there are sequences",
+                          sable_input_path(input), (long long)entries[0],
+                          (long long)(has[1] ? entries[1] : entries[0]));
     if (make_room(entries[0] - 1, b, error) || read_lengths(input, name[0], entries[0], rows[0], false, b, error) ||
         read_lengths(input, name[has[1]], entries[0], rows[1], true, b, error))
         return error->code;

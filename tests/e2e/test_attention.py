@@ -285,6 +285,8 @@ def test_shapes_that_make_no_sense_are_refused(run, tmp_path):
 @pytest.mark.parametrize("workload", ["attention/prefill", "attention/decode"])
 def test_an_infinite_logit_makes_its_row_nan_at_every_simd_level(run, tmp_path, path, workload):
     """q·k is +inf or −inf by the signs of q: the one makes a row NaN, the other is invisible."""
+    if run("run", "null/sum", "--dry-run", env={"SABLE_ISA": path}).code == 2:
+        pytest.skip(f"this processor or build has no {path}")
     q, k, v = some(1, 1, 1 if workload == "attention/decode" else 70, 8), some(1, 1, 70, 8, seed=4), some(1, 1, 70, 8, seed=5)
     k[0, 0, 3] = [numpy.inf, *[0] * 7]
     for sign in (1, -1):
