@@ -164,11 +164,17 @@ static int64_t get_local_row(const struct mdp_rank *g, int64_t s, int64_t a, str
     return length;
 }
 
+static bool asks_for_codes(const struct mdp_rank *g)
+{
+    return g->params.probabilities == MDP_CODED && !g->reference;
+}
+
 /* Row sums and rewards of this rank; widths (lanes) or lengths (compressed rows). */
 static bool measure_rows(struct mdp_rank *g)
 {
     double sum_low = INFINITY, sum_high = 0, low = INFINITY, high = -INFINITY;
     int64_t entries = 0;
+    const bool coded = asks_for_codes(g);
     g->values = SABLE_MDP_NO_VALUES;
     bool fits = true;
 #pragma omp parallel reduction(min : sum_low, low) reduction(max : sum_high, high) reduction(&& : fits) reduction(+ : entries)
@@ -183,7 +189,8 @@ static bool measure_rows(struct mdp_rank *g)
                     int64_t length = get_local_row(g, s, a, &row);
                     double sum = 0;
                     entries += length;
-                    sable_mdp_values_add(&values, length, row.probability);
+                    if (coded)
+                        sable_mdp_values_add(&values, length, row.probability);
                     for (int64_t j = 0; j < length; j++)
                         sum += row.probability[j];
                     if (g->reference)
@@ -257,7 +264,7 @@ static bool store_lanes(struct mdp_rank *g)
 {
     if (!sable_mdp_begin(&g->model, g->part.count, g->source->actions) || !measure_rows(g))
         return false;
-    const bool coded = g->params.probabilities == MDP_CODED && g->values.count > 0;
+    const bool coded = asks_for_codes(g) && g->values.count > 0;
     if (!(coded ? sable_mdp_allocate_codes(&g->model, &g->values) : sable_mdp_allocate(&g->model)) || !fill_rows(g))
         return false;
     g->transitions = g->model.start[g->model.blocks * g->model.actions];
