@@ -18,6 +18,7 @@ enum mdp_fault { MDP_FAULT_STALE_HALO = 1, MDP_FAULT_LOST_ROWS, MDP_FAULT_GAMMA,
 enum mdp_method { MDP_VI, MDP_MODIFIED, MDP_INEXACT, MDP_POLICY, MDP_COLOURED, MDP_ANDERSON, MDP_AUTO };
 enum mdp_krylov { MDP_GMRES, MDP_BICGSTAB, MDP_PETSC /* variant petsc: one of them by PETSc */ };
 enum mdp_probabilities { MDP_FLOAT64, MDP_CODED };
+enum mdp_reads { MDP_READS_AUTO, MDP_READS_GATHERS, MDP_READS_LOADS };
 enum mdp_partition_kind { MDP_PARTITION_BLOCK, MDP_PARTITION_SCOTCH };
 enum mdp_start { MDP_START_ZERO, MDP_START_LOW, MDP_START_HIGH };
 
@@ -26,6 +27,7 @@ extern const struct sable_fault mdp_faults[];
 extern const struct sable_field mdp_outputs[];
 extern const char *const mdp_methods[], *const mdp_stops[], *const mdp_starts[], *const mdp_krylovs[];
 extern const char *const mdp_preconditioners[], *const mdp_probabilities[], *const mdp_partitions[];
+extern const char *const mdp_reads[];
 
 /* Parameters that every workload of this layer has: the first member of its own params struct. */
 struct mdp_params {
@@ -33,6 +35,7 @@ struct mdp_params {
     int method, stop, start; /* stop: 0 span, 1 residual */
     int krylov, jacobi;      /* jacobi: 0 no preconditioner, 1 the diagonal */
     int probabilities;       /* enum mdp_probabilities */
+    int reads;               /* enum mdp_reads */
     int64_t inner, restart, colours, depth, max_sweeps;
     int partition; /* enum mdp_partition_kind, of models that are generated */
 };
@@ -61,6 +64,8 @@ struct mdp_params {
     {"depth", SABLE_INT, MDP_PARAM(depth), "", 1, 32, 0, 0, NULL, "5", "anderson: earlier sweeps that are combined"}, \
     {"probabilities", SABLE_CHOICE, MDP_PARAM(probabilities), "", 0, 0, 0, 0, mdp_probabilities, "float64", \
      "sable; codes: a byte each, where a rank has 256 different ones at most: less memory, more look-ups, the same bits"}, \
+    {"reads", SABLE_CHOICE, MDP_PARAM(reads), "", 0, 0, 0, 0, mdp_reads, "auto", \
+     "sable, level v4: values by gather instructions or single loads, the same bits; auto: each rank tries both"}, \
     {"max_sweeps", SABLE_INT, MDP_PARAM(max_sweeps), "", 2, 1e15, 0, 0, NULL, "1000000", \
      "give up (FAIL) after so many sweeps and products"}
 /* Where any rank can make any row. */

@@ -10,6 +10,7 @@ const char *const mdp_methods[] = {"vi", "mpi", "ipi", "pi", "gs", "anderson", "
 const char *const mdp_krylovs[] = {"gmres", "bicgstab", NULL};
 const char *const mdp_preconditioners[] = {"none", "jacobi", NULL};
 const char *const mdp_probabilities[] = {"float64", "codes", NULL};
+const char *const mdp_reads[] = {"auto", "gathers", "loads", NULL};
 const char *const mdp_partitions[] = {"block", "scotch", NULL};
 const char *const mdp_stops[] = {"span", "residual", NULL};
 const char *const mdp_starts[] = {"zero", "low", "high", NULL};

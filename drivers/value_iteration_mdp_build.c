@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "sable_array.h"
+#include "sable_isa.h"
 #include "value_iteration_mdp_partition.h"
 #include "value_iteration_mdp_set.h"
 
@@ -398,6 +399,18 @@ int mdp_build_own(const struct mdp_params *params, const struct mdp_source *sour
     return error->code;
 }
 
+/* Before the first sweep, when all values are numbers. */
+static void choose_reads(struct mdp_rank *g, struct sable_context *context)
+{
+    mdp_start(g);
+    if (g->params.reads == MDP_READS_AUTO)
+        g->model.gathers = sable_mdp_gathers_pay(&g->model, g->value[0], g->value[1]);
+    else
+        g->model.gathers = g->params.reads == MDP_READS_GATHERS && sable_isa() == SABLE_ISA_V4;
+    g->rows.gathers = g->model.gathers;
+    sable_note_that(context, "values_read_by", "%s", g->model.gathers ? "gathers" : "loads");
+}
+
 int mdp_build(const struct mdp_params *params, const struct mdp_source *source, struct sable_context *context,
               struct mdp_rank *g, struct sable_error *error)
 {
@@ -411,6 +424,8 @@ int mdp_build(const struct mdp_params *params, const struct mdp_source *source, 
     if (sable_agree(context->comm, error) || share_facts(g, context->comm, error) ||
         mdp_halo_create(context->comm, g, error))
         return error->code;
+    if (!g->reference)
+        choose_reads(g, context);
     return petsc ? mdp_ksp_create(params, g, context, error) : SABLE_OK;
 }
 

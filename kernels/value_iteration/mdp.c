@@ -201,6 +201,28 @@ void sable_mdp_sweep(const struct sable_mdp *model, double gamma, const int32_t 
     }
 }
 
+bool sable_mdp_gathers_pay(const struct sable_mdp *model, const double *v, double *next)
+{
+    enum { TRIED = 1024, ROUNDS = 4 };
+    int32_t list[TRIED];
+    const int64_t count = model->blocks < TRIED ? model->blocks : TRIED;
+    double least[2] = {INFINITY, INFINITY}; /* seconds by loads, by gathers */
+    if (sable_isa() != SABLE_ISA_V4)
+        return false;
+    for (int64_t b = 0; b < count; b++)
+        list[b] = (int32_t)b;
+    for (int round = 0; round < ROUNDS; round++)
+        for (int gathers = 0; gathers < 2; gathers++) {
+            struct sable_mdp tried = *model; /* the same storage */
+            struct sable_mdp_change change = SABLE_MDP_UNCHANGED;
+            tried.gathers = gathers;
+            const double start = omp_get_wtime();
+            SABLE_ISA_PICK(mdp_sweep_blocks)(&tried, 1, list, count, v, next, &change);
+            least[gathers] = fmin(least[gathers], omp_get_wtime() - start);
+        }
+    return least[1] < least[0];
+}
+
 /* Copies the rows of a block's actions; lanes take theirs from different chunks. */
 static void copy_rows(const struct sable_mdp *model, int64_t block, const int32_t *policy, struct sable_mdp *rows)
 {

@@ -4,213 +4,278 @@
  *
  * All operations are vertical: one gather and one fused multiply-add per eight transitions, one maximum per action. The
  * model is streamed once (12 bytes a transition, 5 if probabilities are coded); the speed is bound by the larger of
- * that stream and the gathers of v. A lane is one chain of additions, so width doesn't touch the bits. */
+ * that stream and the gathers of v, or by their sum where both wait for the same few lines that a core can have under
+ * way. A lane is one chain of additions, so width doesn't touch the bits. */
 #include "mdp_lanes.h"
 
 #include <math.h>
 #include <stddef.h>
-#ifdef __AVX2__
+#include <string.h>
+#ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
-enum { LANES = SABLE_MDP_LANES };
-
-/* The extent of a sweep, lane by lane. `poison` stays 0 as long as all values are finite: x·0 is NaN otherwise. */
-struct extent {
-    double low[LANES], high[LANES], magnitude[LANES], poison[LANES];
-};
-
-static void extent_begin(struct extent *extent)
-{
-    for (int l = 0; l < LANES; l++) {
-        extent->low[l] = INFINITY;
-        extent->high[l] = -INFINITY;
-        extent->magnitude[l] = extent->poison[l] = 0;
-    }
-}
-
-static inline void extent_add(struct extent *restrict extent, const double *restrict old, const double *restrict new)
-{
-    for (int l = 0; l < LANES; l++) {
-        double d = new[l] - old[l], size = fabs(new[l]);
-        extent->low[l] = d < extent->low[l] ? d : extent->low[l];
-        extent->high[l] = d > extent->high[l] ? d : extent->high[l];
-        extent->magnitude[l] = size > extent->magnitude[l] ? size : extent->magnitude[l];
-        extent->poison[l] += new[l] * 0;
-    }
-}
-
-static void extent_end(const struct extent *extent, struct sable_mdp_change *change)
-{
-    for (int l = 0; l < LANES; l++) {
-        change->low = extent->low[l] < change->low ? extent->low[l] : change->low;
-        change->high = extent->high[l] > change->high ? extent->high[l] : change->high;
-        change->magnitude = extent->magnitude[l] > change->magnitude ? extent->magnitude[l] : change->magnitude;
-        change->finite = change->finite && extent->poison[l] == 0;
-    }
-}
-
-#ifdef __AVX2__
-static inline void prefetch(const struct sable_mdp *model, int64_t k, bool coded)
-{
-    _mm_prefetch((const char *)(model->column + k), _MM_HINT_T0);
-    if (coded)
-        _mm_prefetch((const char *)(model->code + k), _MM_HINT_T0);
-    else
-        _mm_prefetch((const char *)(model->probability + k), _MM_HINT_T0);
-}
-#endif
-
-/* Σ_j p·v of one chunk, lane by lane. `coded`: p is looked up in 2 KiB that stay in the first-level cache. The stream
- * is asked for AHEAD transitions ahead, as gathers fill the queue that the hardware prefetcher would see. */
-enum { AHEAD = 256 };
+/* ---- Eight doubles in as few vectors as there are ---- */
 
 #if defined(__AVX512F__)
+enum { WIDE = 8 };
+#elif defined(__AVX2__)
+enum { WIDE = 4 };
+#else
+enum { WIDE = 2 };
+#endif
+enum { LANES = SABLE_MDP_LANES, PARTS = LANES / WIDE };
 
-/* Hardware gathers, which compilers split into scalar loads for some processors: a third faster on Zen 4. */
-static inline void expectations(const struct sable_mdp *model, int64_t chunk, bool coded, const double *restrict v,
-                                double *restrict sum)
+typedef double part __attribute__((vector_size(8 * WIDE)));
+typedef int64_t int_part __attribute__((vector_size(8 * WIDE)));
+typedef double loose_part __attribute__((vector_size(8 * WIDE), aligned(8), may_alias));
+
+struct eight {
+    part part[PARTS];
+};
+
+static inline part part_all(double x)
 {
-    __m512d total = _mm512_setzero_pd();
-    for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
-        prefetch(model, k + AHEAD, coded);
-        const __m256i column = _mm256_loadu_si256((const __m256i *)(const void *)(model->column + k));
-        __m512d p;
-        if (coded) {
-            const __m128i code = _mm_loadl_epi64((const __m128i *)(const void *)(model->code + k));
-            p = _mm512_i32gather_pd(_mm256_cvtepu8_epi32(code), model->values, 8);
-        } else
-            p = _mm512_loadu_pd(model->probability + k);
-        total = _mm512_fmadd_pd(p, _mm512_i32gather_pd(column, v, 8), total);
-    }
-    _mm512_storeu_pd(sum, total);
+    return x - (part){0};
 }
 
-#elif defined(__AVX2__) && defined(__FMA__)
+static inline part part_fma(part a, part x, part b)
+{
+#if defined(__AVX512F__)
+    return _mm512_fmadd_pd(a, x, b);
+#elif defined(__FMA__)
+    return _mm256_fmadd_pd(a, x, b);
+#else
+    part y = {0};
+    for (int l = 0; l < WIDE; l++)
+        y[l] = fma(a[l], x[l], b[l]);
+    return y;
+#endif
+}
 
-/* Loads are faster than the gathers of processors of this level. */
+static inline part part_select(int_part mask, part yes, part no)
+{
+#if defined(__AVX512F__)
+    return _mm512_mask_mov_pd(no, _mm512_movepi64_mask((__m512i)mask), yes);
+#else
+    return (part)((mask & (int_part)yes) | (~mask & (int_part)no));
+#endif
+}
+
+/* x > y ? x : y, and x < y ? x : y. */
+static inline part part_max(part x, part y)
+{
+#if defined(__AVX512F__)
+    return _mm512_max_pd(x, y);
+#elif defined(__AVX2__)
+    return _mm256_max_pd(x, y);
+#elif defined(__SSE2__)
+    return _mm_max_pd(x, y);
+#else
+    return part_select(x > y, x, y);
+#endif
+}
+
+static inline part part_min(part x, part y)
+{
+#if defined(__AVX512F__)
+    return _mm512_min_pd(x, y);
+#elif defined(__AVX2__)
+    return _mm256_min_pd(x, y);
+#elif defined(__SSE2__)
+    return _mm_min_pd(x, y);
+#else
+    return part_select(x < y, x, y);
+#endif
+}
+
+static inline struct eight eight_all(double x)
+{
+    struct eight all;
+    for (int i = 0; i < PARTS; i++)
+        all.part[i] = part_all(x);
+    return all;
+}
+
+static inline struct eight eight_load(const double *from)
+{
+    struct eight x;
+    for (int i = 0; i < PARTS; i++)
+        x.part[i] = *(const loose_part *)(from + WIDE * i);
+    return x;
+}
+
+static inline void eight_store(double *to, struct eight x)
+{
+    for (int i = 0; i < PARTS; i++)
+        *(loose_part *)(to + WIDE * i) = x.part[i];
+}
+
+/* ---- Values from scattered places ---- */
+
+#ifdef __AVX2__
 static inline __m256d four(const double *a, const double *b, const double *c, const double *d)
 {
     const __m128d low = _mm_loadh_pd(_mm_load_sd(a), b), high = _mm_loadh_pd(_mm_load_sd(c), d);
     return _mm256_insertf128_pd(_mm256_castpd128_pd256(low), high, 1);
 }
 
-static inline __m256d weighted(const struct sable_mdp *model, int64_t k, bool coded, const double *restrict v,
-                               __m256d sum)
+/* Two columns a load. */
+static inline __m256d four_at(const double *restrict v, const int32_t *column)
 {
-    const int32_t *column = model->column + k;
-    const uint8_t *code = model->code + (coded ? k : 0);
-    const double *values = model->values;
-    const __m256d p = coded ? four(values + code[0], values + code[1], values + code[2], values + code[3])
-                            : _mm256_loadu_pd(model->probability + k);
-    return _mm256_fmadd_pd(p, four(v + column[0], v + column[1], v + column[2], v + column[3]), sum);
+    uint64_t low, high;
+    memcpy(&low, column, sizeof low);
+    memcpy(&high, column + 2, sizeof high);
+    return four(v + (uint32_t)low, v + (low >> 32), v + (uint32_t)high, v + (high >> 32));
 }
-
-static inline void expectations(const struct sable_mdp *model, int64_t chunk, bool coded, const double *restrict v,
-                                double *restrict sum)
-{
-    __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
-    for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
-        prefetch(model, k + AHEAD, coded);
-        low = weighted(model, k, coded, v, low);
-        high = weighted(model, k + 4, coded, v, high);
-    }
-    _mm256_storeu_pd(sum, low);
-    _mm256_storeu_pd(sum + 4, high);
-}
-
-#else
-
-static inline void expectations(const struct sable_mdp *model, int64_t chunk, bool coded, const double *restrict v,
-                                double *restrict sum)
-{
-    for (int l = 0; l < LANES; l++)
-        sum[l] = 0;
-    for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
-        const double *restrict p = coded ? NULL : model->probability + k;
-        const uint8_t *restrict code = coded ? model->code + k : NULL;
-        const int32_t *restrict column = model->column + k;
-#pragma omp simd
-        for (int l = 0; l < LANES; l++)
-            sum[l] = fma(coded ? model->values[code[l]] : p[l], v[column[l]], sum[l]);
-    }
-}
-
 #endif
 
-/* q[l] of one chunk. */
-static inline void action_values(const struct sable_mdp *model, double gamma, int64_t chunk, bool coded,
-                                 const double *restrict v, double *restrict q)
+/* v[column[0 … 7]]. `gathers`: by the instruction, where the level has a good one; else by eight loads. */
+static inline struct eight eight_at(const double *restrict v, const int32_t *column, bool gathers)
 {
-    double sum[LANES];
-    expectations(model, chunk, coded, v, sum);
-    const double *restrict r = model->reward + LANES * chunk;
+    struct eight x;
+#if defined(__AVX512F__)
+    if (gathers)
+        x.part[0] = _mm512_i32gather_pd(_mm256_loadu_si256((const __m256i *)(const void *)column), v, 8);
+    else
+        x.part[0] = _mm512_insertf64x4(_mm512_castpd256_pd512(four_at(v, column)), four_at(v, column + 4), 1);
+#elif defined(__AVX2__)
+    (void)gathers;
+    x.part[0] = four_at(v, column);
+    x.part[1] = four_at(v, column + 4);
+#else
+    (void)gathers;
+    for (int i = 0; i < PARTS; i++)
+        x.part[i] = (part){v[column[WIDE * i]], v[column[WIDE * i + 1]]};
+#endif
+    return x;
+}
+
+/* Probabilities of eight transitions; coded ones are looked up in 2 KiB that stay in the first-level cache. */
+static inline struct eight probabilities(const struct sable_mdp *model, int64_t k, bool coded, bool gathers)
+{
+    if (!coded)
+        return eight_load(model->probability + k);
+    int32_t number[LANES];
     for (int l = 0; l < LANES; l++)
-        q[l] = fma(gamma, sum[l], r[l]);
+        number[l] = model->code[k + l];
+    return eight_at(model->values, number, gathers);
 }
 
-static inline void sweep_blocks(const struct sable_mdp *model, double gamma, bool coded, const int32_t *list,
-                                int64_t count, const double *v, double *next, struct sable_mdp_change *change)
+/* The streams are asked for so many transitions or chunks ahead, as gathers fill the queue that the hardware prefetcher
+ * would see. */
+enum { AHEAD = 256, CHUNKS_AHEAD = 4 };
+
+static inline void prefetch(const struct sable_mdp *model, int64_t k, bool coded)
 {
-    struct extent extent;
-    extent_begin(&extent);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t b = list[i];
-        double best[LANES], q[LANES];
-        action_values(model, gamma, b * model->actions, coded, v, best);
-        for (int64_t a = 1; a < model->actions; a++) {
-            action_values(model, gamma, b * model->actions + a, coded, v, q);
-            for (int l = 0; l < LANES; l++)
-                best[l] = q[l] > best[l] ? q[l] : best[l];
-        }
-        for (int l = 0; l < LANES; l++)
-            next[LANES * b + l] = best[l];
-        extent_add(&extent, v + LANES * b, best);
+    __builtin_prefetch(model->column + k + AHEAD);
+    if (coded)
+        __builtin_prefetch(model->code + k + AHEAD);
+    else
+        __builtin_prefetch(model->probability + k + AHEAD);
+}
+
+/* ---- Sweeps ---- */
+
+/* q of one chunk. */
+static inline struct eight action_values(const struct sable_mdp *model, double gamma, int64_t chunk, bool coded,
+                                         bool gathers, const double *restrict v)
+{
+    struct eight sum = eight_all(0), q = eight_load(model->reward + LANES * chunk);
+    __builtin_prefetch(model->reward + LANES * (chunk + CHUNKS_AHEAD));
+    for (int64_t k = model->start[chunk]; k < model->start[chunk + 1]; k += LANES) {
+        prefetch(model, k, coded);
+        const struct eight p = probabilities(model, k, coded, gathers), x = eight_at(v, model->column + k, gathers);
+        for (int i = 0; i < PARTS; i++)
+            sum.part[i] = part_fma(p.part[i], x.part[i], sum.part[i]);
     }
-    extent_end(&extent, change);
+    for (int i = 0; i < PARTS; i++)
+        q.part[i] = part_fma(part_all(gamma), sum.part[i], q.part[i]);
+    return q;
 }
 
-static inline void greedy_blocks(const struct sable_mdp *model, double gamma, bool coded, const int32_t *list,
-                                 int64_t count, const double *v, double *next, int32_t *greedy,
-                                 struct sable_mdp_change *change)
+/* The extent of a sweep, lane by lane. `poison` stays 0 as long as all values are finite: x·0 is NaN otherwise. */
+struct extent {
+    struct eight low, high, magnitude, poison;
+};
+
+static inline void extent_add(struct extent *extent, const double *old, struct eight new)
 {
-    struct extent extent;
-    extent_begin(&extent);
+    const struct eight before = eight_load(old);
+    for (int i = 0; i < PARTS; i++) {
+        const part d = new.part[i] - before.part[i], size = (part)((int_part) new.part[i] & INT64_MAX);
+        extent->low.part[i] = part_min(d, extent->low.part[i]);
+        extent->high.part[i] = part_max(d, extent->high.part[i]);
+        extent->magnitude.part[i] = part_max(size, extent->magnitude.part[i]);
+        extent->poison.part[i] += new.part[i] * 0;
+    }
+}
+
+static void extent_end(const struct extent *extent, struct sable_mdp_change *change)
+{
+    double low[LANES], high[LANES], magnitude[LANES], poison[LANES];
+    eight_store(low, extent->low);
+    eight_store(high, extent->high);
+    eight_store(magnitude, extent->magnitude);
+    eight_store(poison, extent->poison);
+    for (int l = 0; l < LANES; l++) {
+        change->low = low[l] < change->low ? low[l] : change->low;
+        change->high = high[l] > change->high ? high[l] : change->high;
+        change->magnitude = magnitude[l] > change->magnitude ? magnitude[l] : change->magnitude;
+        change->finite = change->finite && poison[l] == 0;
+    }
+}
+
+/* `greedy`: [8·count] the best actions, or NULL. */
+__attribute__((always_inline)) static inline void sweep(const struct sable_mdp *model, double gamma, bool coded,
+                                                        bool gathers, const int32_t *list, int64_t count,
+                                                        const double *v, double *next, int32_t *greedy,
+                                                        struct sable_mdp_change *change)
+{
+    struct extent extent = {eight_all(INFINITY), eight_all(-INFINITY), eight_all(0), eight_all(0)};
     for (int64_t i = 0; i < count; i++) {
-        int64_t b = list[i];
-        double best[LANES], q[LANES];
-        int64_t action[LANES] = {0}; /* as wide as q, so that one comparison masks both */
-        action_values(model, gamma, b * model->actions, coded, v, best);
+        const int64_t b = list[i];
+        struct eight best = action_values(model, gamma, b * model->actions, coded, gathers, v), action = eight_all(0);
         for (int64_t a = 1; a < model->actions; a++) {
-            action_values(model, gamma, b * model->actions + a, coded, v, q);
-            for (int l = 0; l < LANES; l++) {
-                action[l] = q[l] > best[l] ? a : action[l];
-                best[l] = q[l] > best[l] ? q[l] : best[l];
+            const struct eight q = action_values(model, gamma, b * model->actions + a, coded, gathers, v);
+            for (int j = 0; j < PARTS; j++) {
+                if (greedy)
+                    action.part[j] = part_select(q.part[j] > best.part[j], part_all((double)a), action.part[j]);
+                best.part[j] = part_max(q.part[j], best.part[j]);
             }
         }
-        for (int l = 0; l < LANES; l++) {
-            next[LANES * b + l] = best[l];
-            greedy[LANES * i + l] = (int32_t)action[l];
+        eight_store(next + LANES * b, best);
+        if (greedy) {
+            double number[LANES];
+            eight_store(number, action);
+            for (int l = 0; l < LANES; l++)
+                greedy[LANES * i + l] = (int32_t)number[l];
         }
         extent_add(&extent, v + LANES * b, best);
     }
     extent_end(&extent, change);
 }
+
+#define EACH_STORAGE(...)                                                                                              \
+    do {                                                                                                               \
+        if (model->code && model->gathers)                                                                             \
+            sweep(model, gamma, true, true, __VA_ARGS__);                                                              \
+        else if (model->code)                                                                                          \
+            sweep(model, gamma, true, false, __VA_ARGS__);                                                             \
+        else if (model->gathers)                                                                                       \
+            sweep(model, gamma, false, true, __VA_ARGS__);                                                             \
+        else                                                                                                           \
+            sweep(model, gamma, false, false, __VA_ARGS__);                                                            \
+    } while (0)
 
 void SABLE_ISA_NAME(mdp_sweep_blocks)(const struct sable_mdp *model, double gamma, const int32_t *list, int64_t count,
                                       const double *v, double *next, struct sable_mdp_change *change)
 {
-    if (model->code)
-        sweep_blocks(model, gamma, true, list, count, v, next, change);
-    else
-        sweep_blocks(model, gamma, false, list, count, v, next, change);
+    EACH_STORAGE(list, count, v, next, NULL, change);
 }
 
 void SABLE_ISA_NAME(mdp_greedy_blocks)(const struct sable_mdp *model, double gamma, const int32_t *list, int64_t count,
                                        const double *v, double *next, int32_t *greedy, struct sable_mdp_change *change)
 {
-    if (model->code)
-        greedy_blocks(model, gamma, true, list, count, v, next, greedy, change);
-    else
-        greedy_blocks(model, gamma, false, list, count, v, next, greedy, change);
+    EACH_STORAGE(list, count, v, next, greedy, change);
 }

@@ -60,6 +60,7 @@ struct sable_mdp {
     uint8_t *code;       /* … [start[blocks·A]], numbers of … */
     double *values;      /* … [SABLE_MDP_CODES] probabilities, as they are: 5 bytes a transition instead of 12 */
     double *reward;      /* [blocks × A × 8] */
+    bool gathers;        /* values are read by gather instructions, where the level has them; else by single loads */
 };
 
 enum { SABLE_MDP_CODES = 256 };
@@ -106,6 +107,11 @@ void sable_mdp_sweep(const struct sable_mdp *model, double gamma, const int32_t 
 int64_t sable_mdp_improve(const struct sable_mdp *model, double gamma, const int32_t *list, int64_t count,
                           const double *v, double *next, int32_t *policy, struct sable_mdp *rows,
                           struct sable_mdp_change *change);
+
+/* Whether sweeps over the first blocks of this model are faster by gather instructions than by loads, which depends on
+ * the processor (and its microcode) more than on anything else: a few milliseconds of one thread. false where the level
+ * has no gathers. Sweeps from v to next. Bits don't depend on it. */
+bool sable_mdp_gathers_pay(const struct sable_mdp *model, const double *v, double *next);
 
 /* ---- How good is the result ---- */
 

@@ -218,6 +218,20 @@ def test_coded_probabilities_give_the_same_bits_in_less_memory(run, tmp_path):
         assert found[0][0] == found[1][0] and (found[1][1] < 0.8 * found[0][1]) == fewer, found
 
 
+def test_values_read_by_gathers_or_loads_have_the_same_bits(run, tmp_path):
+    digests, ways = set(), {}
+    for reads in ("gathers", "loads", "auto"):
+        told = run("run", "value_iteration/garnet", *ONCE, "-c", "T", "-V", "sable", "-s", f"reads={reads}", "-o", "out.h5", "--force")
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            group = file["runs/value_iteration/garnet/sable"]
+            digests.add(group.attrs["digest"])
+            ways[reads] = group.attrs["values_read_by"].decode()
+            best = "gathers" if file["machine"].attrs["simd"].decode() == "v4" else "loads"
+    assert len(digests) == 1
+    assert ways["gathers"] == best and ways["loads"] == "loads" and ways["auto"] in {best, "loads"}, ways
+
+
 MEMORY = ["garnet states=200000 method=vi", "maze rows=1500 columns=1500 gamma=0.5 tol=1 probabilities=codes", "garnet states=200000 method=mpi", "garnet states=100000 method=ipi", "gridworld n=4000 tol=1",
           "maze rows=1000 columns=1000 gamma=0.5 tol=1", "pendulum angles=301 speeds=301 gamma=0.5 tol=1"]  # fmt: skip
 

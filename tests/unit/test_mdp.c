@@ -10,6 +10,7 @@
 #include <omp.h>
 
 #include "sable_array.h"
+#include "sable_isa.h"
 #include "sable_mdp.h"
 #include "sable_random.h"
 
@@ -56,7 +57,7 @@ static void fill_csr(struct sable_mdp_csr *csr, int64_t columns)
     }
 }
 
-static int make(void **state, bool coded)
+static int make(void **state, bool coded, bool gathers)
 {
     struct pair *p = calloc(1, sizeof *p);
     assert_non_null(p);
@@ -76,6 +77,7 @@ static int make(void **state, bool coded)
     sable_mdp_values_add(&values, p->csr.start[STATES * ACTIONS], p->csr.probability);
     assert_true(values.count > 60 && values.count < SABLE_MDP_CODES);
     assert_true(coded ? sable_mdp_allocate_codes(&p->sell, &values) : sable_mdp_allocate(&p->sell));
+    p->sell.gathers = gathers;
     for (int64_t row = 0; row < STATES * ACTIONS; row++) {
         int64_t at = p->csr.start[row];
         sable_mdp_put(&p->sell, row / ACTIONS, row % ACTIONS, p->csr.reward[row], length_of(row), p->csr.column + at,
@@ -102,12 +104,22 @@ static int make(void **state, bool coded)
 
 static int make_pair(void **state)
 {
-    return make(state, false);
+    return make(state, false, false);
+}
+
+static int make_gathered_pair(void **state)
+{
+    return make(state, false, true);
 }
 
 static int make_coded_pair(void **state)
 {
-    return make(state, true);
+    return make(state, true, false);
+}
+
+static int make_coded_gathered_pair(void **state)
+{
+    return make(state, true, true);
 }
 
 static int free_pair(void **state)
@@ -209,6 +221,16 @@ static void extracted_rows_evaluate_the_policy(void **state)
     sable_mdp_free(&rows);
 }
 
+static void trying_both_ways_to_read_leaves_the_model(void **state)
+{
+    struct pair *p = *state;
+    const bool gathers = p->sell.gathers;
+    const bool pay = sable_mdp_gathers_pay(&p->sell, p->v, p->next);
+    assert_true(p->sell.gathers == gathers);
+    assert_true(!pay || sable_isa() == SABLE_ISA_V4);
+    a_sweep_gives_the_bits_of_the_textbook(state);
+}
+
 static void a_value_that_is_not_finite_is_told(void **state)
 {
     struct pair *p = *state;
@@ -276,13 +298,18 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_sweep_gives_the_bits_of_the_textbook, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(a_sweep_gives_the_bits_of_the_textbook, make_coded_pair, free_pair),
+        cmocka_unit_test_setup_teardown(a_sweep_gives_the_bits_of_the_textbook, make_gathered_pair, free_pair),
+        cmocka_unit_test_setup_teardown(a_sweep_gives_the_bits_of_the_textbook, make_coded_gathered_pair, free_pair),
         cmocka_unit_test_setup_teardown(a_sweep_of_some_blocks_leaves_the_others, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(lanes_behind_the_last_state_repeat_it, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(an_improvement_takes_the_lowest_of_the_best_actions, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(an_improvement_takes_the_lowest_of_the_best_actions, make_coded_pair,
                                         free_pair),
+        cmocka_unit_test_setup_teardown(an_improvement_takes_the_lowest_of_the_best_actions, make_gathered_pair,
+                                        free_pair),
         cmocka_unit_test_setup_teardown(extracted_rows_evaluate_the_policy, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(extracted_rows_evaluate_the_policy, make_coded_pair, free_pair),
+        cmocka_unit_test_setup_teardown(trying_both_ways_to_read_leaves_the_model, make_pair, free_pair),
         cmocka_unit_test_setup_teardown(a_value_that_is_not_finite_is_told, make_pair, free_pair),
         cmocka_unit_test(two_states_converge_to_the_value_known_by_hand),
         cmocka_unit_test(more_values_than_codes_are_none),
