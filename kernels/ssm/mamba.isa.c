@@ -1,12 +1,17 @@
 /* Selective scan with lanes over channels: no sum crosses lanes, so the bits are those of one channel alone. Times come
  * in tiles: u, Δ and z of LANES channels × LANES steps are transposed in registers, the softplus and the gate run on
  * vectors, and 16 (8, 4) states stay in registers for all steps of a tile, while y is kept in L1. exp(Δ A) is 2^(Δ A′)
- * with A′ = A log₂ e, by the shortest polynomial that is good to 2 ulp. 13 vector operations for LANES updates: bounded
- * by arithmetic; memory is read and written once. */
+ * with A′ = A log₂ e, by the shortest polynomial that is good to 2 ulp. 12 (below AVX-512 13 or more) vector operations
+ * for LANES updates: bounded by arithmetic while data are in caches; memory is read and written once. */
 #include "lanes.h"
 #include "mamba_isa.h"
 
 enum { AHEAD = 2 /* tiles */ };
+#if defined(__AVX512F__)
+enum { ABREAST = 4 /* exponentials, as registers allow */ };
+#else
+enum { ABREAST = 2 };
+#endif
 
 struct tile {
     lanes u[LANES], delta[LANES], gate[LANES], y[LANES]; /* [step] of all channels */
@@ -29,24 +34,20 @@ static inline void fetch_line(const struct ahead *ahead, int64_t channel)
 /* Rows `row[channel] + at` of `steps` ≤ LANES elements to vectors by step. */
 static inline void gather(const float *rows, int64_t pitch, int64_t count, int64_t steps, lanes to[LANES])
 {
-    for (int i = 0; i < LANES; i++) {
-        const float *row = rows + (i < count ? i : count - 1) * pitch; /* lanes behind the last repeat it */
-        if (steps == LANES)
-            to[i] = lanes_load(row);
-        else {
-            float part[LANES] = {0};
-            memcpy(part, row, (size_t)steps * sizeof *row);
-            to[i] = lanes_load(part);
-        }
-    }
+    for (int i = 0; i < LANES; i++)
+        to[i] = lanes_load_row(rows + (i < count ? i : count - 1) * pitch, steps); /* behind the last: the last */
     lanes_transpose(to);
 }
 
 static inline void scatter(lanes from[LANES], int64_t count, int64_t steps, float *rows, int64_t pitch)
 {
     lanes_transpose(from);
-    for (int64_t i = 0; i < count; i++)
-        memcpy(rows + i * pitch, &from[i], (size_t)steps * sizeof(float));
+    if (steps == LANES)
+        for (int64_t i = 0; i < count; i++)
+            lanes_store(rows + i * pitch, from[i]);
+    else
+        for (int64_t i = 0; i < count; i++)
+            lanes_store_some(rows + i * pitch, from[i], steps);
 }
 
 /* `states` of one group for the steps of a tile; `a` and `x` are [state] of all channels. */
@@ -61,11 +62,19 @@ static inline __attribute__((always_inline)) void advance(int states, const floa
     for (int64_t t = 0; t < steps; t++, bc += 2 * padded) {
         fetch_line(ahead, t);
         lanes delta = tile->delta[t], driven = delta * tile->u[t], y = tile->y[t];
-#pragma GCC unroll 16
-        for (int n = 0; n < states; n++) {
-            lanes decay = lanes_exp2_decay(delta * lanes_load(a + n * LANES));
-            held[n] = lanes_fma(held[n], decay, driven * bc[n]);
-            y = lanes_fma(lanes_all(bc[padded + n]), held[n], y);
+#pragma GCC unroll 8
+        for (int n = 0; n < states; n += ABREAST) {
+            lanes decay[ABREAST];
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++)
+                decay[i] = delta * lanes_load(a + (n + i) * LANES);
+            lanes_exp2_decays(ABREAST, decay, decay);
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++)
+                held[n + i] = lanes_fma(held[n + i], decay[i], driven * bc[n + i]);
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++)
+                y = lanes_fma(lanes_all(bc[padded + n + i]), held[n + i], y);
         }
         tile->y[t] = y;
     }
@@ -79,14 +88,25 @@ static inline void prepare(const struct sable_mamba *m, int64_t offset, int64_t 
 {
     gather(m->u + offset, m->length, count, steps, tile->u);
     gather(m->delta + offset, m->length, count, steps, tile->delta);
-    for (int t = 0; t < LANES; t++) {
-        tile->delta[t] = lanes_softplus(tile->delta[t] + bias);
-        tile->y[t] = d * tile->u[t];
+    for (int t = 0; t < LANES; t += ABREAST) {
+        lanes raw[ABREAST];
+#pragma GCC unroll 4
+        for (int i = 0; i < ABREAST; i++)
+            raw[i] = tile->delta[t + i] + bias;
+        lanes_softpluses(ABREAST, raw, tile->delta + t);
+#pragma GCC unroll 4
+        for (int i = 0; i < ABREAST; i++)
+            tile->y[t + i] = d * tile->u[t + i];
     }
     if (m->z) {
         gather(m->z + offset, m->length, count, steps, tile->gate);
-        for (int t = 0; t < LANES; t++)
-            tile->gate[t] = tile->gate[t] * lanes_sigmoid(tile->gate[t]);
+        for (int t = 0; t < LANES; t += ABREAST) {
+            lanes sigmoid[ABREAST];
+            lanes_sigmoids(ABREAST, tile->gate + t, sigmoid);
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++)
+                tile->gate[t + i] *= sigmoid[i];
+        }
     }
 }
 
