@@ -9,6 +9,7 @@
 
 enum { BAND_BYTES = 1 << 22 }; /* of an input file read at once */
 
+static const double reward_most = 1e6;      /* as of the parameters */
 static const double stream_from = 32 << 20; /* bytes of U and U′ from which streaming stores pay */
 
 struct sable_gridworld_model gridworld_model(const struct gridworld_params *p)
@@ -57,6 +58,29 @@ double gridworld_memory(const struct sable_block *block, int depth)
 
 /* ---- Input ---- */
 
+/* Rewards that the file names take the place of the parameters. */
+static int input_rewards(struct gridworld_rank *g, struct sable_input *input, struct sable_error *error)
+{
+    const struct {
+        const char *name;
+        double *reward;
+    } all[] = {{"r_boundary", &g->model.boundary},
+               {"r_forbidden", &g->model.forbidden},
+               {"r_target", &g->model.target},
+               {"r_hole", &g->model.hole},
+               {"r_other", &g->model.other}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        bool found;
+        if (sable_input_real(input, "/", all[i].name, all[i].reward, &found, error))
+            return error->code;
+        if (!(fabs(*all[i].reward) <= reward_most))
+            return sable_fail(error, SABLE_BAD_INPUT, "%s: %s=%g is not in [%g, %g]", sable_input_path(input),
+                              all[i].name, *all[i].reward, -reward_most, reward_most);
+        *all[i].reward += 0.0; /* as in gridworld_model() */
+    }
+    return SABLE_OK;
+}
+
 static int input_model(struct gridworld_rank *g, struct sable_input *input, struct sable_error *error)
 {
     bool found;
@@ -69,7 +93,7 @@ static int input_model(struct gridworld_rank *g, struct sable_input *input, stru
     if (!(g->model.slip >= 0 && g->model.slip <= 1))
         return sable_fail(error, SABLE_BAD_INPUT, "%s: slip=%g is not in [0, 1]", sable_input_path(input),
                           g->model.slip);
-    return SABLE_OK;
+    return input_rewards(g, input, error);
 }
 
 /* Copies a band of codes into `kinds`, refusing what is no kind. */

@@ -72,7 +72,7 @@ static const struct sable_fault faults[] = {
 };
 static const struct sable_field inputs[] = {
     {"cells", "[rows, columns] uint8", "0 free, 1 obstacle, 2 forbidden, 3 goal, 4 hole, 5 target"},
-    {"gamma, slip", "attributes of /", "instead of the parameters"},
+    {"gamma, slip, r_boundary, r_forbidden, r_target, r_hole, r_other", "attributes of /", "instead of the parameters"},
     {0},
 };
 static const struct sable_field outputs[] = {

@@ -63,11 +63,12 @@ def test_the_peers_values_are_those_of_sable(sable, tmp_path):
         numpy.testing.assert_allclose(v, w, rtol=0, atol=2e-9)  # each within tol = 1e-9 of V*
 
 
-def test_every_runner_says_in_words_what_it_lacks_and_names_workloads_that_exist(workloads):
+def test_every_runner_says_in_words_what_it_lacks_and_names_workloads_that_exist(workloads, monkeypatch):
     import importlib.util
 
     from conftest import SOURCE
 
+    monkeypatch.syspath_prepend(SOURCE / "scripts/peers")
     runners = sorted((SOURCE / "scripts/peers/runners").glob("*.py"))
     assert len(runners) >= 5
     for path in runners:
@@ -106,6 +107,36 @@ def values(sable, folder, *arguments):
     assert done.code == 0, done.err
     with h5py.File(folder / "v.h5") as file:
         return file["runs/value_iteration/model/sable/outputs/v"][()]
+
+
+def test_a_made_map_has_the_same_values_as_its_stored_model(sable, tmp_path, runner):
+    import mdp_model
+
+    subprocess.run([sys.executable, SOURCE / "scripts/data/make-mdp", "--gridworld", "23,31", "--gamma", "0.9", "-o", tmp_path], check=True)
+    path = tmp_path / "gridworld.h5"
+    done = sable("run", "value_iteration/gridworld", "-i", path, "-s", "tol=1e-9", "-n", "1", "--ceilings", "none", "-k", "full", "-V", "sable",
+                 "-o", "map.h5", cwd=tmp_path)  # fmt: skip
+    assert done.code == 0, done.err
+    with h5py.File(path) as file, h5py.File(tmp_path / "map.h5") as own:
+        cells, v = file["cells"][()], own["runs/value_iteration/gridworld/sable/outputs/v"][()]
+    assert (cells == 1).any() and (cells == 3).sum() == 1
+    stored = values(sable, tmp_path, "-i", path)
+    numpy.testing.assert_allclose(v[cells != 1], stored, rtol=0, atol=2e-9)
+    model = mdp_model.load(path)
+    start = mdp_model.low_start(model)
+    assert (start <= stored + 1e-9).all() and start[model[1].max(axis=1) == 0] == [0]
+    found = runner("mdp").solve(model, 1e-9)
+    numpy.testing.assert_allclose(found[0], stored, rtol=0, atol=2e-9)
+    where = {"input": str(path), "file": "frozenlake4x4.h5"}
+    assert mdp_model.path_of("value_iteration/gridworld", where) == str(path)
+    assert mdp_model.path_of("value_iteration/gridworld", where | {"input": ""}) is None
+    assert mdp_model.path_of("value_iteration/model", where | {"input": ""}).is_file()
+
+
+@pytest.mark.parametrize("given", ["3", "0,4", "4,x", "3,4,5"])
+def test_a_map_of_no_size_is_refused(tmp_path, given):
+    done = subprocess.run([sys.executable, SOURCE / "scripts/data/make-mdp", "--gridworld", given, "-o", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "rows,columns" in done.stderr and not list(tmp_path.iterdir()), done
 
 
 def test_the_model_that_madupite_is_given_is_the_model(sable, tmp_path, runner):

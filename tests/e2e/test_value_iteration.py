@@ -53,6 +53,32 @@ def test_slippery_frozen_lake_has_its_exact_values(run, tmp_path, ranks):
     numpy.testing.assert_allclose(found["v"].ravel(), extra["optimal_value"], rtol=0, atol=1e-8)
 
 
+def grid_file(path, **attributes):
+    with h5py.File(path, "w") as file:
+        file["cells"] = numpy.array([[FREE, FREE, GOAL], [FREE, HOLE, FORBIDDEN]], "u1")
+        file.attrs.update(attributes)
+
+
+def test_a_map_may_bring_its_rewards(run, tmp_path):
+    names = {"r_boundary": -2.0, "r_forbidden": -3.0, "r_target": 7.0, "r_hole": -5.0, "r_other": -0.5}
+    found = []
+    for attributes, rules in ((names, {}), ({}, names)):
+        grid_file(tmp_path / "grid.h5", **attributes)
+        told = run("run", "value_iteration/gridworld", *ONCE, "-k", "full", "-i", "grid.h5", *settings(**rules), "-o", "out.h5", "--force")
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            found.append(file["runs/value_iteration/gridworld/sable/outputs/v"][()])
+    assert (found[0] == found[1]).all() and found[0].max() > 1
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf, 1e7, "much"])
+def test_a_reward_that_is_none_is_refused(run, tmp_path, reward):
+    grid_file(tmp_path / "grid.h5", r_hole=reward)
+    told = run("run", "value_iteration/gridworld", *ONCE, "-i", "grid.h5", "-o", "out.h5", ranks=2)
+    assert told.code == 2 and "grid.h5" in told.err and "r_hole" in told.err, told
+    assert not (tmp_path / "out.h5").exists()
+
+
 # ---- The sea ----
 
 HEADINGS = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]

@@ -1,7 +1,7 @@
-"""value_iteration/model by madupite (MPI and PETSc): inexact policy iteration on the same model, one rank for each thread asked for.
+"""value_iteration/model and gridworld by madupite (MPI and PETSc): inexact policy iteration on the same model, one rank for each thread asked for.
 
 MADUPITE=DIRECTORY names a checkout of github.com/madupite/madupite; madupite.cpp is built against it and PETSc once, into
-build/peers-madupite. Each Krylov method is tried with each forcing term; the one of the least median is reported. madupite stops when
+build/peers-madupite. Each Krylov method is tried once with each forcing term; the fastest is reported. madupite stops when
 ‖T V − V‖ falls below atol_pi, which is set to tol·(1−γ), so that V is as near as sable's. Times are its own, of the solve alone."""
 
 import json
@@ -10,15 +10,16 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
+import mdp_model
 import numpy
 
-WORKLOADS = ["value_iteration/model"]
+WORKLOADS = mdp_model.WORKLOADS
 HERE = pathlib.Path(__file__).resolve().parent
-DATA = HERE.parents[2] / "data"
 BUILD = HERE.parents[2] / "build/peers-madupite"
-REPETITIONS = 7
+REPETITIONS, LONG = 7, 120  # seconds of a launch
 METHODS, FORCING = ("gmres", "bcgs"), ("0.1", "1e-2", "1e-4")
 AIJ = 1211216  # PETSc's number for matrices in its binary files
 
@@ -42,6 +43,9 @@ def available():
             return f"{tool} is not installed"
     if subprocess.run(["pkg-config", "--exists", "PETSc"], check=False).returncode:
         return "PETSc is not installed (petsc-dev), nor its pkg-config file"
+    header = subprocess.run([compiler(), "-E", "-x", "c++", "-"], input="#include <nlohmann/json.hpp>\n", text=True, capture_output=True, check=False)
+    if header.returncode:
+        return "nlohmann/json.hpp is not installed (nlohmann-json3-dev)"
     return ""
 
 
@@ -77,23 +81,46 @@ def export(model, folder):
         file.write(numpy.array([AIJ, *rewards.shape, -1]).astype(">i4").tobytes() + rewards.astype(">f8").tobytes())
 
 
-def solve(program, folder, ranks, gamma, residual, method, alpha):
-    """(seconds [repetition], policy [states]), or None if it failed. Its values are written with six digits: too few to judge."""
+def solve(program, folder, ranks, model, residual, method, alpha, repetitions):
+    """(seconds [repetition], policy [states]), or None if it failed or took longer than LONG. Its values are written with six digits:
+    too few to judge."""
     place = ["--map-by", "slot:PE=1", "--bind-to", "core"] if "openmpi" in launcher() else []
-    command = [launcher(), *place, "-np", ranks, program, folder, REPETITIONS, gamma, residual, method, alpha]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if done.returncode:
+    command = [launcher(), *place, "-np", ranks, program, folder, repetitions, model[3], residual, method, alpha]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"}) as run:  # fmt: skip
+        try:
+            said = run.communicate(timeout=LONG)[1]
+        except subprocess.TimeoutExpired:
+            run.terminate()  # the launcher ends its ranks
+            said = f"no solve ended within {LONG} s"
+    if run.returncode:
+        lines = [line for line in said.splitlines() if line.strip(" -")] or [f"exit {run.returncode}"]
+        print(f"peers: madupite {method}, alpha {alpha} is left out: {lines[0]}", file=sys.stderr)
         return None
-    stats = [json.loads((folder / f"stats{i}.json").read_text()) for i in range(REPETITIONS)]
+    stats = [json.loads((folder / f"stats{i}.json").read_text()) for i in range(repetitions)]
     seconds = [float(re.search(r'"total_solver_time": ([0-9.e+-]+)', json.dumps(s))[1]) / 1000 for s in stats]
     return seconds, numpy.loadtxt(folder / "policy.txt", dtype="i8", ndmin=1)
+
+
+def fastest(program, folder, ranks, model, residual):
+    """(seconds, policy, method, alpha) of the fastest of METHODS × FORCING in one solve, or None where none came to an end."""
+    best = None
+    for method in METHODS:
+        for alpha in FORCING:
+            found = solve(program, folder, ranks, model, residual, method, alpha, 1)
+            if found and (best is None or found[0][0] < best[0][0]):
+                best = (*found, method, alpha)
+    if best is None:
+        return None
+    repetitions = max(1, min(REPETITIONS, int(LONG / 2 / best[0][0])))
+    return (*(solve(program, folder, ranks, model, residual, *best[2:], repetitions) or best[:2]), *best[2:])
 
 
 def values_of(model, policy, error):
     """V of a policy, by backups until it is known to `error`."""
     rows, rewards, actions, gamma, _, _ = model
     states = numpy.arange(rows.shape[1])
-    chosen, reward, v = rows[states * actions + policy], rewards[states, policy], numpy.zeros(rows.shape[1])
+    chosen, reward, v = rows[states * actions + policy], rewards[states, policy], mdp_model.low_start(model)
     while True:
         better = reward + gamma * (chosen @ v)
         change, v = numpy.abs(better - v).max(), better
@@ -103,21 +130,17 @@ def values_of(model, policy, error):
 
 def run(workload, threads, parameters):
     """The fastest of METHODS × FORCING. Keywords of results.File.run()."""
-    import mdp_model
-
-    path = parameters["input"] or DATA / parameters["file"]
+    path = mdp_model.path_of(workload, parameters)
+    if not path:
+        return []
     model, tol = mdp_model.load(path), float(parameters["tol"])
     if model[5].any():
         return []
-    program, best = build(), None
+    program = build()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         export(model, folder)
-        for method in METHODS:
-            for alpha in FORCING:
-                found = solve(program, folder, threads, model[3], tol * (1 - model[3]), method, alpha)
-                if found and (best is None or numpy.median(found[0]) < numpy.median(best[0])):
-                    best = (*found, method, alpha)
+        best = fastest(program, folder, threads, model, tol * (1 - model[3]))
     if best is None:
         return []
     seconds, policy, method, alpha = best

@@ -1,14 +1,13 @@
-"""value_iteration/model by SciPy: value iteration on sparse rows, to the same guaranteed bound, on the same file.
+"""value_iteration/model and gridworld by SciPy: value iteration on sparse rows, to the same guaranteed bound, on the same file.
 
 Backups are one product of SciPy's CSR matrix with V (one thread: SciPy has no others) and a maximum over actions."""
 
-import pathlib
 import time
 
+import mdp_model
 import numpy
 
-WORKLOADS = ["value_iteration/model"]
-DATA = pathlib.Path(__file__).resolve().parents[3] / "data"
+WORKLOADS = mdp_model.WORKLOADS
 
 
 def available():
@@ -23,7 +22,7 @@ def available():
 def solve(model, tol):
     """(V, sweeps, bound): until MacQueen's and Porteus' span proves max |V − V*| ≤ tol."""
     rows, rewards, actions, gamma, _, terminal = model
-    v, sweeps = numpy.zeros(rows.shape[1]), 0
+    v, sweeps = mdp_model.low_start(model), 0
     while True:
         better = (rewards + gamma * (rows @ v).reshape(-1, actions)).max(axis=1)
         better[terminal] = 0
@@ -37,11 +36,10 @@ def solve(model, tol):
 
 def run(workload, threads, parameters):
     """One solve a repetition, ten of them, fewer after twenty seconds. Keywords of results.File.run()."""
-    if threads != 1:
+    path = mdp_model.path_of(workload, parameters)
+    if threads != 1 or not path:
         return []
-    import mdp_model
-
-    model, tol = mdp_model.load(parameters["input"] or DATA / parameters["file"]), float(parameters["tol"])
+    model, tol = mdp_model.load(path), float(parameters["tol"])
     seconds = []
     while len(seconds) < 10 and sum(seconds) < 20:
         started = time.perf_counter()

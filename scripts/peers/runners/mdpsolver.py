@@ -1,16 +1,19 @@
-"""value_iteration/model by MDPSolver (C++ and OpenMP; PyPI: mdpsolver), value iteration and modified policy iteration on the same file,
-each beginning anew.
+"""value_iteration/model and gridworld by MDPSolver (C++ and OpenMP; PyPI: mdpsolver), on the same file:
+value iteration by Jacobi and (one thread) Gauss-Seidel sweeps, and modified policy iteration, from the values that no policy falls below.
 
 Its values may be off by a constant, as it stops by the span: they are judged by the bound that is free of a constant, from one
 backup of their own. Times are its own, of the solve alone."""
 
-import pathlib
+import multiprocessing
+import sys
+from queue import Empty
 
+import mdp_model
 import numpy
 
-WORKLOADS = ["value_iteration/model"]
-DATA = pathlib.Path(__file__).resolve().parents[3] / "data"
-REPETITIONS = 7
+WORKLOADS = mdp_model.WORKLOADS
+REPETITIONS, LONG, LONGEST = 7, 60, 300  # fewer where they take LONG seconds; none where they take LONGEST
+WAYS = [("vi", "standard"), ("vi", "gs"), ("mpi", "standard")]
 
 
 def available():
@@ -31,32 +34,54 @@ def lists(model):
     return ([x[i:i + actions] for i in range(0, len(x), actions)] for x in (probs, columns))
 
 
-def solve(model, tol, algorithm, parallel):
+def solve(queue, model, tol, algorithm, update, parallel):
+    """Puts (seconds [repetition], V [states]); a process of its own, as no solve can be told to stop."""
     import mdpsolver
 
     probs, columns = lists(model)
-    seconds = []
-    for _ in range(REPETITIONS):
+    seconds, start = [], mdp_model.low_start(model).tolist()
+    while len(seconds) < REPETITIONS and sum(seconds) < LONG:
         problem = mdpsolver.model()  # a second solve would begin with the values of the first
         problem.mdp(discount=model[3], rewards=model[1].tolist(), tranMatProbs=probs, tranMatColumns=columns)
-        problem.solve(algorithm=algorithm, tolerance=tol, update="standard", parallel=parallel, postProcessing=False, makeFinalCheck=False)
+        problem.solve(algorithm=algorithm, tolerance=tol, update=update, parallel=parallel, initValueVector=start, postProcessing=False,
+                      makeFinalCheck=False)  # fmt: skip
         seconds.append(problem.getRuntime() / 1000)
-    return seconds, numpy.array(problem.getValueVector())
+    queue.put((seconds, numpy.array(problem.getValueVector())))
+
+
+def solved(*arguments):
+    """What solve() puts, or None if it took longer than LONGEST."""
+    queue = multiprocessing.Queue()
+    process = multiprocessing.Process(target=solve, args=(queue, *arguments))
+    process.start()
+    try:
+        return queue.get(timeout=LONGEST)
+    except Empty:
+        print(f"peers: mdpsolver {' '.join(arguments[2:4])} is left out: no solve ended within {LONGEST} s", file=sys.stderr)
+        return None
+    finally:
+        process.terminate()
+        process.join()
 
 
 def run(workload, threads, parameters):
     """Keywords of results.File.run(). Models whose episodes end are left out: it knows no ends."""
-    import mdp_model
-
-    path = parameters["input"] or DATA / parameters["file"]
+    path = mdp_model.path_of(workload, parameters)
+    if not path:
+        return []
     model, tol, found = mdp_model.load(path), float(parameters["tol"]), []
     sums = numpy.asarray(model[0].sum(axis=1)).ravel()
     if model[5].any() or numpy.abs(sums - 1).max() > 1e-9:
         return []
-    for algorithm in ("vi", "mpi"):
-        seconds, v = solve(model, tol, algorithm, threads > 1)
+    for algorithm, update in WAYS:
+        if threads > 1 and update == "gs":
+            continue  # in parallel it stops after one sweep, far from the answer
+        result = solved(model, tol, algorithm, update, threads > 1)
+        if not result:
+            continue
+        seconds, v = result
         bound = mdp_model.bounds(model, v)[1]
-        found.append({"variant": f"mdpsolver_{algorithm}", "seconds": seconds, "items": model[0].nnz,
+        found.append({"variant": f"mdpsolver_{algorithm if update == 'standard' else update}", "seconds": seconds, "items": model[0].nnz,
                       "checks": [("bound of max |V - V*|, but for a constant", bound, tol, 0.0, bool(bound <= tol))],
                       "strategy": "items are the model's entries, not updates: compare seconds", "outputs": {"v": model[4] * v}})
     return found
