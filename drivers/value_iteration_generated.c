@@ -6,28 +6,11 @@
 
 #include "value_iteration_mdp_partition.h"
 
-/* Elsewhere than in vi, mpi and auto the bits, or the colours, depend on which states lie together. */
-static int check_partition(const struct mdp_params *params, struct sable_error *error)
-{
-    if (params->partition == MDP_PARTITION_BLOCK)
-        return SABLE_OK;
-    if (!mdp_can_partition())
-        return sable_fail(error, SABLE_BAD_INPUT,
-                          "partition=scotch: this sable was built without PT-Scotch (libptscotch-dev): use "
-                          "partition=block");
-    if (params->method != MDP_VI && params->method != MDP_MODIFIED && params->method != MDP_AUTO)
-        return sable_fail(error, SABLE_BAD_INPUT,
-                          "method=%s adds over, or colours, states in the model's order, which partition=scotch "
-                          "does not keep: use method=vi, mpi or auto, or partition=block",
-                          mdp_methods[params->method]);
-    return SABLE_OK;
-}
-
 int mdp_generated_check(const struct mdp_params *params, const struct mdp_source *source, double reward_most,
                         struct sable_error *error)
 {
     int64_t transitions;
-    if (check_partition(params, error))
+    if (mdp_partition_check(params, error))
         return error->code;
     if (__builtin_mul_overflow(source->states, source->actions, &transitions) ||
         __builtin_mul_overflow(transitions, 16 * source->longest, &transitions))

@@ -98,6 +98,10 @@ struct mdp_source {
      * An unavailable action has reward −∞ and length 0. Threads call it at the same time. Returns the length. */
     int64_t (*row)(const void *self, int64_t state, int64_t action, double *reward, int64_t *column,
                    double *probability);
+    /* Collective. Rows that are stored, not made, go to the ranks that own their states by a partition, before it asks
+     * for any of them; NULL where any rank can make any row. */
+    int (*move)(void *stored, const struct mdp_partition *partition, MPI_Comm comm, struct sable_error *error);
+    void *stored; /* what `move` moves */
 };
 
 struct mdp_part {
@@ -248,6 +252,10 @@ int mdp_solve(struct mdp_rank *rank, struct sable_context *context, struct sable
 void mdp_work(const struct mdp_rank *rank, struct sable_work *work);
 int mdp_verify(struct mdp_rank *rank, struct sable_context *context, struct sable_checks *checks,
                struct sable_error *error);
+/* Collective. Puts an array of one element of `type` for each state that this rank owns, in the model's order; the
+ * first dimension is set here. */
+int mdp_put_states(const struct mdp_rank *rank, struct sable_context *context, struct sable_sink *sink,
+                   struct sable_array *array, MPI_Datatype type, struct sable_error *error);
 int mdp_output(const struct mdp_rank *rank, struct sable_context *context, struct sable_sink *sink,
                struct sable_error *error);
 

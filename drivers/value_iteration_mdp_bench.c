@@ -182,13 +182,14 @@ int mdp_verify(struct mdp_rank *g, struct sable_context *context, struct sable_c
 
 /* ---- Outputs ---- */
 
-/* Puts an array of one value a state that this rank owns, in the model's order. */
-static int put_states(const struct mdp_rank *g, struct sable_context *context, struct sable_sink *sink,
-                      struct sable_array *array, MPI_Datatype type, struct sable_error *error)
+int mdp_put_states(const struct mdp_rank *g, struct sable_context *context, struct sable_sink *sink,
+                   struct sable_array *array, MPI_Datatype type, struct sable_error *error)
 {
     const struct mdp_partition *p = g->source->partition;
     const struct mdp_part part = p ? p->home : g->part;
-    double *home = p ? malloc(((size_t)part.count + 1) * sizeof *home) : NULL;
+    int size;
+    MPI_Type_size(type, &size);
+    void *home = p ? malloc(((size_t)part.count + 1) * (size_t)size) : NULL;
     if (p && !home)
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for outputs");
     if (sable_agree(context->comm, error) ||
@@ -215,7 +216,7 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
                                 .global = {g->source->states},
                                 .labels = {"state"},
                                 .data = g->policy};
-    if (put_states(g, context, sink, &array, MPI_INT32_T, error))
+    if (mdp_put_states(g, context, sink, &array, MPI_INT32_T, error))
         return error->code;
     double *cost = NULL;
     if (g->source->minimise) {
@@ -231,7 +232,7 @@ int mdp_output(const struct mdp_rank *g, struct sable_context *context, struct s
     array.name = "v", array.help = "value of each state", array.type = SABLE_F64;
     array.tolerance = 2 * g->params.tol; /* each is within tol of V* */
     array.data = cost ? cost : g->v;
-    put_states(g, context, sink, &array, MPI_DOUBLE, error);
+    mdp_put_states(g, context, sink, &array, MPI_DOUBLE, error);
     free(cost);
     /* They depend on the method, not on the model: no part of the digest. */
     const int64_t counts[3] = {g->sweeps, g->evaluations, g->products};

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "sable_array.h"
+#include "value_iteration_mdp_set.h"
 
 static const double sum_slack = 1e-9; /* how far a row of a file may be from summing to 1 */
 
@@ -212,7 +213,8 @@ static int64_t row_of(const void *self, int64_t state, int64_t action, double *r
                       double *probability)
 {
     const struct mdp_file *file = self;
-    int64_t row = (state - file->part.first) * file->actions + action, length = file->start[row + 1] - file->start[row];
+    const int64_t place = file->owned ? mdp_set_find(file->owned, file->part.count, state) : state - file->part.first;
+    const int64_t row = place * file->actions + action, length = file->start[row + 1] - file->start[row];
     *reward = file->reward[row];
     memcpy(column, file->column + file->start[row], (size_t)length * sizeof *column);
     memcpy(probability, file->probability + file->start[row], (size_t)length * sizeof *probability);
@@ -244,7 +246,7 @@ int mdp_file_read(struct sable_input *input, struct sable_context *context, stru
     struct mdp_extras extras = {0};
     int64_t transitions = 0, first = 0;
     *file = (struct mdp_file){0};
-    *source = (struct mdp_source){.self = file, .row = row_of};
+    *source = (struct mdp_source){.self = file, .row = row_of, .move = mdp_file_move, .stored = file};
     if (!read_header(input, source, error) && !mdp_file_sizes(input, file, &transitions, error)) {
         file->part = mdp_part_of(file->states, context->layout.rank, context->layout.ranks);
         if (!read_start(input, file, transitions, &first, error) &&
@@ -259,7 +261,12 @@ int mdp_file_read_other(const char *path, const struct mdp_foreign *foreign, str
 {
     struct mdp_extras extras = {0};
     *file = (struct mdp_file){0};
-    *source = (struct mdp_source){.self = file, .row = row_of, .gamma = foreign->gamma, .minimise = foreign->minimise};
+    *source = (struct mdp_source){.self = file,
+                                  .row = row_of,
+                                  .move = mdp_file_move,
+                                  .stored = file,
+                                  .gamma = foreign->gamma,
+                                  .minimise = foreign->minimise};
     int failed = mdp_is_petsc(path) ? mdp_petsc_read(path, foreign->rewards, context->layout, file, error)
                                     : mdp_prism_read(path, foreign->rewards, context->layout, file, &extras, error);
     if (!failed)

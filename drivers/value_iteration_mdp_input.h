@@ -3,10 +3,11 @@
 #define VALUE_ITERATION_MDP_INPUT_H
 
 #include "input.h"
-#include "value_iteration_mdp.h"
+#include "value_iteration_mdp_partition.h"
 
 struct mdp_file {
-    struct mdp_part part;
+    struct mdp_part part;                     /* the states whose rows are here, but for … */
+    const int64_t *owned;                     /* … a partition: these, ascending, `part.count` of them */
     int64_t states, actions, *start, *column; /* start [count·A + 1], from 0; columns are global */
     double *probability, *reward;             /* reward [count·A] */
 };
@@ -41,6 +42,8 @@ bool mdp_is_petsc(const char *path);
 
 /* Numbers of states, actions (into `file`) and stored transitions, from the shapes alone. Not collective. */
 int mdp_file_sizes(struct sable_input *input, struct mdp_file *file, int64_t *transitions, struct sable_error *error);
+/* Collective. A source's `move`. */
+int mdp_file_move(void *file, const struct mdp_partition *partition, MPI_Comm comm, struct sable_error *error);
 void mdp_file_free(struct mdp_file *file);
 
 #endif

@@ -93,6 +93,22 @@ int mdp_partition_lost(const struct mdp_partition *p, MPI_Comm comm, double *los
     return error->code;
 }
 
+int mdp_partition_check(const struct mdp_params *params, struct sable_error *error)
+{
+    if (params->partition == MDP_PARTITION_BLOCK)
+        return SABLE_OK;
+    if (!mdp_can_partition())
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "partition=scotch: this sable was built without PT-Scotch (libptscotch-dev): use "
+                          "partition=block");
+    if (params->method != MDP_VI && params->method != MDP_MODIFIED && params->method != MDP_AUTO)
+        return sable_fail(error, SABLE_BAD_INPUT,
+                          "method=%s adds over, or colours, states in the model's order, which partition=scotch "
+                          "does not keep: use method=vi, mpi or auto, or partition=block",
+                          mdp_methods[params->method]);
+    return SABLE_OK;
+}
+
 double mdp_partition_memory(struct mdp_part part, double ghosts)
 {
     return 16 * (double)part.count + 16 * ((double)part.count + ghosts); /* original, order; known, fresh */
@@ -248,7 +264,9 @@ int mdp_partition_create(struct sable_context *context, struct mdp_source *sourc
     }
     if (!sable_agree(context->comm, error) &&
         !mdp_graph_assign(context->comm, layout.ranks, &p->model, home, owner, error) &&
-        !move_states(p, context->comm, owner, error) && !number_states(p, context->comm, error)) {
+        !move_states(p, context->comm, owner, error) &&
+        !(p->model.move && p->model.move(p->model.stored, p, context->comm, error)) &&
+        !number_states(p, context->comm, error)) {
         source->self = p;
         source->row = renumbered_row;
         sable_note_that(context, "partitioner", "%s", mdp_graph_library());

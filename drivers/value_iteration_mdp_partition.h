@@ -25,6 +25,9 @@ struct mdp_partition {
 
 /* Can this sable partition graphs? */
 bool mdp_can_partition(void);
+/* Refuses partition=scotch in a build without, and with methods whose bits, or colours, depend on which states lie
+ * together. */
+int mdp_partition_check(const struct mdp_params *params, struct sable_error *error);
 
 /* Bytes of a rank, predicted: what is kept, and the most while the graph is made, `row` transitions a row. */
 double mdp_partition_memory(struct mdp_part part, double ghosts);

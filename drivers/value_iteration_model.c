@@ -1,6 +1,7 @@
 /* value_iteration/model: anyone's decision process, from a file in the sable-mdp format, of PETSc's binary matrices or
  * in PRISM's explicit text (`--input`), solved to a proven bound. Without --input a class solves one of the models in
  * data/. Mathematics, work model, parallel scheme: docs/value_iteration_mdp.md. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ static const struct sable_param parameters[] = {
     {"sense", SABLE_CHOICE, offsetof(struct model_params, sense), "", 0, 0, 0, 0, senses, "max",
      "max or min: are rewards of such an input earned or paid"},
     MDP_PARAMETERS,
+    MDP_PARTITION,
     {0},
 };
 
@@ -72,12 +74,18 @@ static int open_own(const struct model_params *p, struct sable_input **input, st
     return sable_input_open(path, input, error);
 }
 
-/* Bytes of a rank: the solver's, and the rows as read. */
-static double memory_of(const struct model_params *p, const struct mdp_source *source, struct mdp_part part,
-                        double entries, double ghosts)
+/* Bytes of a rank: the solver's, and the rows as read; or the most while they are partitioned. */
+static double memory_of(const struct model_params *p, const struct mdp_source *source, struct sable_layout layout,
+                        struct mdp_part part, double entries, double ghosts)
 {
     const double rows = (double)part.count * (double)source->actions;
-    return mdp_memory(&p->mdp, source, part, rows > 0 ? entries / rows : 0, ghosts) + 16 * entries + 16 * rows;
+    const double row = rows > 0 ? entries / rows : 0, kept = 16 * entries + 16 * rows;
+    const double memory = mdp_memory(&p->mdp, source, part, row, ghosts) + kept;
+    if (p->mdp.partition == MDP_PARTITION_BLOCK || layout.ranks == 1)
+        return memory;
+    /* The graph beside what was read; then that, the message and what came, twice. */
+    const double most = fmax(mdp_graph_memory(source, part, row), 3 * kept);
+    return fmax(memory + mdp_partition_memory(part, ghosts), kept + most);
 }
 
 /* Before anything is read, from the shapes in the file: rows of average length, and every state of other ranks a ghost.
@@ -93,7 +101,7 @@ static double predicted_memory(const struct model_params *p, struct sable_layout
         const struct mdp_source source = {.states = file.states, .actions = file.actions};
         const struct mdp_part part = mdp_part_of(file.states, layout.rank, layout.ranks);
         double share = (double)part.count / (double)file.states;
-        memory = memory_of(p, &source, part, share * (double)transitions, (1 - share) * (double)file.states);
+        memory = memory_of(p, &source, layout, part, share * (double)transitions, (1 - share) * (double)file.states);
     }
     sable_input_close(input);
     return memory;
@@ -108,7 +116,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         work->memory = predicted_memory(p, layout);
         return;
     }
-    work->memory = memory_of(p, &s->source, s->file.part, (double)s->rank.entries, (double)s->rank.ghosts);
+    work->memory = memory_of(p, &s->source, layout, s->rank.part, (double)s->rank.entries, (double)s->rank.ghosts);
     mdp_work(&s->rank, work);
 }
 
@@ -116,6 +124,7 @@ static void free_state(void *state)
 {
     struct model_state *s = state;
     mdp_free(&s->rank);
+    mdp_partition_free(s->source.partition);
     mdp_file_free(&s->file);
     free(s);
 }
@@ -135,6 +144,12 @@ static int read_model(struct model_state *s, struct sable_context *context, stru
     return error->code;
 }
 
+static int check(const void *params, struct sable_layout layout, struct sable_error *error)
+{
+    (void)layout;
+    return mdp_partition_check(&((const struct model_params *)params)->mdp, error);
+}
+
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
 {
     struct model_state *s = calloc(1, sizeof *s);
@@ -145,6 +160,9 @@ static int setup(const void *params, struct sable_context *context, void **state
         return error->code;
     s->params = *(const struct model_params *)params;
     if (read_model(s, context, error))
+        return error->code;
+    if (s->params.mdp.partition == MDP_PARTITION_SCOTCH && context->layout.ranks > 1 &&
+        mdp_partition_create(context, &s->source, error))
         return error->code;
     return mdp_build(&s->params.mdp, &s->source, context, &s->rank, error);
 }
@@ -166,36 +184,55 @@ static int verify(void *state, struct sable_context *context, struct sable_check
     return mdp_verify(&((struct model_state *)state)->rank, context, checks, error);
 }
 
+/* q[s·A + a] of this rank's states, for values whose ghosts are there. */
+static bool fill_q(const struct mdp_rank *g, double *q)
+{
+    const struct mdp_source *source = g->source;
+    int64_t *column = malloc(((size_t)source->longest + 1) * sizeof *column);
+    double *probability = malloc(((size_t)source->longest + 1) * sizeof *probability), reward;
+    const bool fits = column && probability;
+    for (int64_t s = 0; fits && s < g->part.count; s++)
+        for (int64_t a = 0; a < source->actions; a++) {
+            const int64_t length = source->row(source->self, g->part.first + s, a, &reward, column, probability);
+            double sum = 0;
+            for (int64_t j = 0; j < length; j++)
+                sum += probability[j] * g->v[mdp_local(g, column[j])];
+            q[s * source->actions + a] = reward + source->gamma * (source->minimise ? -sum : sum);
+        }
+    free(column);
+    free(probability);
+    return fits;
+}
+
 /* q of the result, whose ghosts verification has filled in, or are filled in here. */
 static int put_q(struct model_state *s, struct sable_context *context, struct sable_sink *sink,
                  struct sable_error *error)
 {
-    const int64_t rows = s->file.part.count * s->file.actions;
+    const int64_t actions = s->file.actions, rows = s->rank.part.count * actions;
     double *q = malloc(((size_t)rows + 1) * sizeof *q);
+    MPI_Datatype type = MPI_DATATYPE_NULL;
     if (!q)
         sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the values of %lld actions", (long long)rows);
     if (!sable_agree(context->comm, error) && !mdp_halo_start(&s->rank, context, s->rank.v, error) &&
-        !mdp_halo_finish(&s->rank, s->rank.v, error)) {
-        const double sign = s->source.minimise ? -1 : 1;
-        for (int64_t i = 0; i < rows; i++) {
-            double sum = 0;
-            for (int64_t k = s->file.start[i]; k < s->file.start[i + 1]; k++)
-                sum += s->file.probability[k] * s->rank.v[mdp_local(&s->rank, s->file.column[k])];
-            q[i] = s->file.reward[i] + s->source.gamma * (sign * sum);
-        }
+        !mdp_halo_finish(&s->rank, s->rank.v, error) && !fill_q(&s->rank, q))
+        sable_fail(error, SABLE_ENVIRONMENT, "out of memory for the longest row");
+    if (!sable_agree(context->comm, error) &&
+        !sable_check_mpi(MPI_Type_contiguous((int)actions, MPI_DOUBLE, &type), "MPI_Type_contiguous", error) &&
+        !sable_check_mpi(MPI_Type_commit(&type), "MPI_Type_commit", error)) {
         struct sable_array array = {.name = "q",
                                     .unit = "",
                                     .help = "value of each action, -inf where unavailable",
                                     .keep = SABLE_KEEP_FULL,
                                     .type = SABLE_F64,
                                     .dims = 2,
-                                    .global = {s->file.states, s->file.actions},
-                                    .offset = {s->file.part.first, 0},
-                                    .count = {s->file.part.count, s->file.actions},
+                                    .global = {s->file.states, actions},
+                                    .count = {0, actions},
                                     .labels = {"state", "action"},
                                     .data = q};
-        sable_put(sink, &array, error);
+        mdp_put_states(&s->rank, context, sink, &array, type, error);
     }
+    if (type != MPI_DATATYPE_NULL)
+        MPI_Type_free(&type);
     free(q);
     return error->code;
 }
@@ -228,6 +265,7 @@ const struct sable_workload sable_value_iteration_model = {
     .outputs = outputs,
     .layout_invariant = true,
     .other_inputs = true,
+    .check = check,
     .work = work,
     .setup = setup,
     .reset = reset,
