@@ -10,6 +10,12 @@
 #include "outer_isa.h"
 #include "outer_product.h"
 
+#if defined(__AVX512F__)
+enum { ABREAST = 4 /* rows whose exponentials are made side by side */ };
+#else
+enum { ABREAST = 2 };
+#endif
+
 static inline int64_t to_16(int64_t n)
 {
     return (n + 15) / 16 * 16;
@@ -58,8 +64,9 @@ static void sums(const struct sable_outer *m, const struct outer_work *w, int64_
     for (int64_t t = 0; t < steps; t++) {
         sum += (double)m->decay[at + t * m->heads];
         w->sum[t] = sum;
-        w->high[t] = (float)sum;
-        w->low[t] = (float)(sum - (double)w->high[t]);
+        double power = sum * 0x1.71547652b82fep+0; /* of 2 */
+        w->high[t] = (float)power;
+        w->low[t] = (float)(power - (double)w->high[t]);
     }
     for (int64_t t = 0; t < w->steps; t++) {
         w->in[t] = t < steps ? (float)w->sum[t] : 0;
@@ -72,16 +79,36 @@ static void sums(const struct sable_outer *m, const struct outer_work *w, int64_
     w->end[0] = steps > 0 ? w->in[steps - 1] : 1;
 }
 
-static void weigh(const struct outer_work *w, int64_t steps)
+/* Values lie in short rows far apart, which hardware does not see coming: those of the next head are asked for. */
+static inline void fetch_values(const struct sable_outer *m, int64_t at, int64_t steps)
 {
-    for (int64_t t = 0; t < steps; t++) {
-        const float *s = w->scores + t * w->steps;
-        float *g = w->weights + t * w->steps;
-        lanes high = lanes_all(w->high[t]), low = lanes_all(w->low[t]), last = lanes_all((float)t);
-        for (int64_t j = 0; j < to_16(t + TILE_ROWS); j += LANES) {
-            lanes sum = (high - lanes_load(w->high + j)) + (low - lanes_load(w->low + j));
-            lanes decayed = lanes_load(s + j) * decay_of(lanes_at_most(lanes_all(0), sum));
-            lanes_store(g + j, lanes_select(lane_numbers(j) <= last, decayed, lanes_all(0)));
+    for (int64_t t = 0; t < steps; t++)
+        for (int64_t p = 0; p < m->values; p += 16)
+            __builtin_prefetch(m->v + (at + t * m->heads) * m->values + p, 0, 2);
+}
+
+/* Values of `next` (< 0: none) are asked for a few at a time: all at once would wait for memory. */
+static void weigh(const struct sable_outer *m, const struct outer_work *w, int64_t steps, int64_t next)
+{
+    for (int64_t t = 0; t < steps; t += ABREAST) {
+        if (next >= 0)
+            fetch_values(m, next + t * m->heads, steps - t < ABREAST ? steps - t : ABREAST);
+        const int64_t needed = to_16(t + ABREAST - 1 + TILE_ROWS), end = needed < w->steps ? needed : w->steps;
+        for (int64_t j = 0; j < end; j += LANES) {
+            lanes x[ABREAST], high = lanes_load(w->high + j), low = lanes_load(w->low + j), numbers = lane_numbers(j);
+            int_lanes nothing[ABREAST];
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++) {
+                x[i] = (lanes_all(w->high[t + i]) - high) + (lanes_all(w->low[t + i]) - low);
+                nothing[i] = (x[i] < -99.5F) | (numbers > lanes_all((float)(t + i)));
+                x[i] = lanes_at_least(lanes_all(-100), lanes_at_most(lanes_all(0), x[i]));
+            }
+            lanes_exp2_decays(ABREAST, x, x);
+#pragma GCC unroll 4
+            for (int i = 0; i < ABREAST; i++) {
+                lanes s = lanes_load(w->scores + (t + i) * w->steps + j);
+                lanes_store(w->weights + (t + i) * w->steps + j, lanes_select(nothing[i], lanes_all(0), s * x[i]));
+            }
         }
     }
 }
@@ -197,14 +224,6 @@ static void weigh_by_key(const struct sable_outer *m, const struct outer_work *w
 
 /* ---- A head's part of a chunk ---- */
 
-/* Values lie in short rows far apart, which hardware does not see coming: those of the next head are asked for. */
-static void fetch_values(const struct sable_outer *m, int64_t at, int64_t steps)
-{
-    for (int64_t t = 0; t < steps; t++)
-        for (int64_t p = 0; p < m->values; p += 16)
-            __builtin_prefetch(m->v + (at + t * m->heads) * m->values + p, 0, 2);
-}
-
 static void load_values(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
 {
     for (int64_t t = 0; t < steps; t++) {
@@ -230,10 +249,15 @@ static void load_outputs(const struct sable_outer *m, const struct outer_work *w
     pad(steps, m->values, o + at * m->values, m->heads * m->values, w->o, w->values);
 }
 
+static inline bool whole_lines(const struct sable_outer *m, const float *o)
+{
+    return m->values % 16 == 0 && (uintptr_t)o % 64 == 0;
+}
+
 /* Around the caches where rows are whole lines: nobody here reads them again soon. */
 static void store_outputs(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps, float *o)
 {
-    const bool lines = m->values % 16 == 0 && (uintptr_t)o % 64 == 0;
+    const bool lines = whole_lines(m, o);
     for (int64_t t = 0; t < steps; t++) {
         float *to = o + (at + t * m->heads) * m->values;
         const float *from = w->o + t * w->values;
@@ -243,8 +267,6 @@ static void store_outputs(const struct sable_outer *m, const struct outer_work *
             for (int64_t p = 0; p < m->values; p += LANES)
                 lanes_stream(to + p, lanes_load(from + p));
     }
-    if (lines)
-        lanes_stream_end();
 }
 
 static void add_skip(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t head, int64_t steps)
@@ -256,8 +278,9 @@ static void add_skip(const struct sable_outer *m, const struct outer_work *w, in
         }
 }
 
-/* o += diag(in) q S, or q_in S. */
-static void outputs_of_state(const struct sable_outer *m, const struct outer_work *w, int64_t steps, const float *state)
+/* o += diag(in) q S, or q_in S; to `to`, unless NULL, in m's layout and around the caches. */
+static void outputs_of_state(const struct sable_outer *m, const struct outer_work *w, int64_t steps, const float *state,
+                             float *to)
 {
     const float one = 1;
     const struct product x = {.rows = steps,
@@ -271,8 +294,13 @@ static void outputs_of_state(const struct sable_outer *m, const struct outer_wor
                               .c = w->o,
                               .c_pitch = w->values,
                               .factor = m->bonus ? &one : w->in,
-                              .factor_stride = m->bonus ? 0 : 1};
-    product(SCALE_AND_ADD, FULL, &x);
+                              .factor_stride = m->bonus ? 0 : 1,
+                              .to = to,
+                              .to_pitch = m->heads * m->values};
+    if (to)
+        product(SCALE_ADD_STREAM, FULL, &x);
+    else
+        product(SCALE_AND_ADD, FULL, &x);
 }
 
 static void outputs_of_chunk(const struct outer_work *w, int64_t steps)
@@ -356,10 +384,13 @@ void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct
             group = group_of(m, h);
         }
         load_values(m, w, at, steps);
-        if (h + 1 < head + heads)
-            fetch_values(m, at + 1, steps);
-        else if (end + steps <= m->length) /* the first head of the next chunk */
-            fetch_values(m, (sequence * m->length + end) * m->heads + head, steps);
+        /* of the next head, or of the first one in the next chunk */
+        const int64_t next = h + 1 < head + heads       ? at + 1
+                             : end + steps <= m->length ? (sequence * m->length + end) * m->heads + head
+                                                        : -1;
+        const bool weighs = !m->bonus && (parts & OUTER_LOCAL);
+        if (!weighs && next >= 0)
+            fetch_values(m, next, steps);
         if (m->bonus)
             sums_by_key(m, w, at, steps);
         else
@@ -368,18 +399,20 @@ void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct
             if (m->bonus)
                 weigh_by_key(m, w, h, steps);
             else
-                weigh(w, steps);
+                weigh(m, w, steps, next);
             outputs_of_chunk(w, steps);
             add_skip(m, w, at, h, steps);
         } else if (parts & OUTER_CARRIED)
             load_outputs(m, w, at, steps, o);
+        const bool streams = (parts & OUTER_CARRIED) && whole_lines(m, o) && MOST_VECTORS * LANES >= 16;
         if (parts & OUTER_CARRIED)
-            outputs_of_state(m, w, steps, state);
-        if (parts & (OUTER_LOCAL | OUTER_CARRIED))
+            outputs_of_state(m, w, steps, state, streams ? o + at * m->values : NULL);
+        if ((parts & (OUTER_LOCAL | OUTER_CARRIED)) && !streams)
             store_outputs(m, w, at, steps, o);
         if (parts & (OUTER_STATE | OUTER_ADD))
             next_state(m, w, steps, parts & OUTER_ADD, state);
     }
+    lanes_stream_end();
 }
 
 void SABLE_ISA_NAME(sable_outer_link)(const struct sable_outer *m, const double *sum, float *add, float *state)
@@ -467,6 +500,7 @@ void SABLE_ISA_NAME(sable_outer_steps)(const struct sable_outer *m, const struct
     }
     add_skip(m, w, at, head, steps);
     store_outputs(m, w, at, steps, o);
+    lanes_stream_end();
 }
 
 /* ---- Without a state ---- */
@@ -525,4 +559,5 @@ void SABLE_ISA_NAME(sable_outer_pairs)(const struct sable_outer *m, const struct
             w->between[n] += m->bonus ? w->sum[chunk * w->keys + n] : w->sum[chunk - 1];
     }
     store_outputs(m, w, at, rows, o);
+    lanes_stream_end();
 }

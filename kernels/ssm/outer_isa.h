@@ -10,17 +10,18 @@ enum { OUTER_HEADS = 8 /* of a unit: they share the products q·k of a group */,
  * P to 16. Padding holds zeros. */
 struct outer_work {
     int64_t steps, keys, values;
-    float *scores, *weights;      /* [steps, steps] */
-    float *turned;                /* [keys, steps]: k of a chunk, lanes over steps */
-    float *v, *decayed, *o;       /* [steps, values]: a v; a v decayed to the chunk's end; outputs */
-    float *q, *k, *w;             /* [steps, keys] */
-    float *q_in, *k_out;          /* [steps, keys]: q from the chunk's start, k to its end */
-    float *row_q, *row_in;        /* q and `in` of later steps, for pairs of chunks */
-    float *high, *low, *in, *out; /* [steps]: sums of g in two parts; their exponentials from start and to end */
-    float *end;                   /* [keys]: decay of the whole chunk */
-    float *state;                 /* [OUTER_HEADS, keys, values] */
-    double *sum;                  /* [steps + 1, keys]: sums of g */
-    double *between;              /* [2, keys]: sums of g from the end of a chunk to later steps, and room */
+    float *scores, *weights; /* [steps, steps] */
+    float *turned;           /* [keys, steps]: k of a chunk, lanes over steps */
+    float *v, *decayed, *o;  /* [steps, values]: a v; a v decayed to the chunk's end; outputs */
+    float *q, *k, *w;        /* [steps, keys] */
+    float *q_in, *k_out;     /* [steps, keys]: q from the chunk's start, k to its end */
+    float *row_q, *row_in;   /* q and `in` of later steps, for pairs of chunks */
+    float *high, *low, *in,
+        *out;        /* [steps]: sums of g log₂e in two parts; exponentials of g's sums from start and to end */
+    float *end;      /* [keys]: decay of the whole chunk */
+    float *state;    /* [OUTER_HEADS, keys, values] */
+    double *sum;     /* [steps + 1, keys]: sums of g */
+    double *between; /* [2, keys]: sums of g from the end of a chunk to later steps, and room */
 };
 
 /* Which parts of a chunk to compute: outputs from the chunk itself; outputs from the state it begins with; the state

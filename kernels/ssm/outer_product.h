@@ -13,8 +13,9 @@ enum { MOST_VECTORS = 2 };
 #endif
 enum { TILE_ROWS = 6 };
 
-/* What becomes of C: the product; factor × C + product; C + factor × product. Factors belong to rows. */
-enum finish { PRODUCT, DECAY_AND_ADD, SCALE_AND_ADD };
+/* What becomes of C: the product; factor × C + product; C + factor × product, or this streamed to `to`. Factors belong
+ * to rows. */
+enum finish { PRODUCT, DECAY_AND_ADD, SCALE_AND_ADD, SCALE_ADD_STREAM };
 /* LOWER: A[i, j] = 0 for j > i. LOWER_RESULT: C[i, j] is not wanted for j > i. */
 enum shape { FULL, LOWER, LOWER_RESULT };
 
@@ -28,6 +29,8 @@ struct product {
     int64_t c_pitch;
     const float *factor;
     int64_t factor_stride; /* 0: one factor for all rows */
+    float *to;             /* to whole vectors' boundaries */
+    int64_t to_pitch;
 };
 
 static inline __attribute__((always_inline)) void product_tile(enum finish finish, int rows, int vectors,
@@ -59,8 +62,11 @@ static inline __attribute__((always_inline)) void product_tile(enum finish finis
                 lanes_store(c, sum[i][j]);
             else if (finish == DECAY_AND_ADD)
                 lanes_store(c, lanes_fma(factor, lanes_load(c), sum[i][j]));
-            else
+            else if (finish == SCALE_AND_ADD)
                 lanes_store(c, lanes_fma(factor, sum[i][j], lanes_load(c)));
+            else
+                lanes_stream(x->to + (row + i) * x->to_pitch + column + j * LANES,
+                             lanes_fma(factor, sum[i][j], lanes_load(c)));
         }
     }
 }

@@ -132,6 +132,17 @@ static inline void advance(int together, int64_t pitch, int64_t count, int64_t s
     }
 }
 
+/* Rows of u and y are lines far apart, which hardware does not see coming: those of the next STEPS steps are asked for
+ * between pairs, a few at a time, into L2. */
+static inline void fetch(int64_t pitch, int64_t steps, int64_t share, int64_t shares, const float *u, const float *y)
+{
+    for (int64_t t = share * STEPS / shares; t < (share + 1) * STEPS / shares && t < steps; t++) {
+        __builtin_prefetch(u + t * pitch, 0, 2);
+        if (y)
+            __builtin_prefetch(y + t * pitch, 1, 2);
+    }
+}
+
 void SABLE_ISA_NAME(sable_s4d_walk)(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, const float *factors,
                                     const float *u, const float *skip, float *state, float *y)
 {
@@ -144,11 +155,14 @@ void SABLE_ISA_NAME(sable_s4d_walk)(int64_t pitch, int64_t count, int64_t pairs,
             out[i] = d * in[i];
         }
         int64_t p = 0;
-        for (; p + TOGETHER <= pairs; p += TOGETHER)
+        for (; p + TOGETHER <= pairs; p += TOGETHER) {
+            fetch(pitch, steps - t - STEPS, p / TOGETHER, pairs / TOGETHER, u + (t + STEPS) * pitch,
+                  y ? y + (t + STEPS) * pitch : NULL);
             if (y)
                 advance(TOGETHER, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, out);
             else
                 advance(TOGETHER, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, NULL);
+        }
         for (; p < pairs; p++)
             if (y)
                 advance(1, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, out);
