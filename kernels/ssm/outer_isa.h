@@ -16,12 +16,12 @@ struct outer_work {
     float *q, *k, *w;        /* [steps, keys] */
     float *q_in, *k_out;     /* [steps, keys]: q from the chunk's start, k to its end */
     float *row_q, *row_in;   /* q and `in` of later steps, for pairs of chunks */
-    float *high, *low, *in,
-        *out;        /* [steps]: sums of g log₂e in two parts; exponentials of g's sums from start and to end */
-    float *end;      /* [keys]: decay of the whole chunk */
-    float *state;    /* [OUTER_HEADS, keys, values] */
-    double *sum;     /* [steps + 1, keys]: sums of g */
-    double *between; /* [2, keys]: sums of g from the end of a chunk to later steps, and room */
+    float *high, *low;       /* [steps]: sums of g log₂e in two parts */
+    float *in, *out;         /* [steps]: exponentials of sums of g, from the start and to the end */
+    float *end;              /* [keys]: decay of the whole chunk */
+    float *state;            /* [OUTER_HEADS, keys, values] */
+    double *sum;             /* [steps + 1, keys]: sums of g */
+    double *between;         /* [2, keys]: sums of g from the end of a chunk to later steps, and room */
 };
 
 /* Which parts of a chunk to compute: outputs from the chunk itself; outputs from the state it begins with; the state
