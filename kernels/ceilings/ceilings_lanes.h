@@ -22,7 +22,9 @@ enum { LANE_BYTES = 16, REGISTERS = 32 };
 
 typedef double lanes64 __attribute__((vector_size(LANE_BYTES)));
 typedef float lanes32 __attribute__((vector_size(LANE_BYTES)));
+typedef float loose32 __attribute__((vector_size(LANE_BYTES), aligned(4), may_alias));
 typedef uint64_t words __attribute__((vector_size(LANE_BYTES), may_alias));
+typedef uint32_t words32 __attribute__((vector_size(LANE_BYTES)));
 
 /* a·x + b: the compilers must not fuse by themselves (-ffp-contract=off), so the instruction is asked for. */
 static inline lanes64 multiply_add64(lanes64 a, lanes64 x, lanes64 b)

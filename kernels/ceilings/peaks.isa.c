@@ -11,7 +11,8 @@
 enum {
     ACCUMULATORS = REGISTERS * 3 / 4, /* the rest for a, b and the compiler */
     LANES64 = LANE_BYTES / sizeof(double),
-    LANES32 = LANE_BYTES / sizeof(float)
+    LANES32 = LANE_BYTES / sizeof(float),
+    GROUP = REGISTERS / 8 /* vectors of exponentials together */
 };
 
 struct peak_gain SABLE_ISA_NAME(sable_fma_fp64)(int64_t steps, double a, double b)
@@ -118,8 +119,56 @@ static inline float exponential(float x)
     return (p + 1) * power_of_two(k);
 }
 
+static inline lanes32 clamp32(float least, lanes32 x, float most)
+{
+    const lanes32 low = least - (lanes32){0}, high = most - (lanes32){0};
+#if defined(__AVX512F__)
+    return _mm512_min_ps(high, _mm512_max_ps(low, x)); /* a NaN x stays */
+#elif defined(__AVX2__)
+    return _mm256_min_ps(high, _mm256_max_ps(low, x));
+#else
+    const words32 below = (words32)(x < low), above = (words32)(x > high);
+    return (lanes32)((below & (words32)low) | (above & (words32)high) | (~(below | above) & (words32)x));
+#endif
+}
+
+/* The same of GROUP vectors, step by step: one vector's chain of operations is longer than what a core looks ahead. */
+static inline void exponentials(lanes32 x[GROUP])
+{
+    static const float term[] = {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F,
+                                 5.0000001201e-1F};
+    lanes32 k[GROUP], r[GROUP], p[GROUP];
+    for (int g = 0; g < GROUP; g++)
+        x[g] = clamp32(-87.3F, x[g], 88.3F);
+    for (int g = 0; g < GROUP; g++)
+        k[g] = (x[g] * 0x1.715476p+0F + 0x1.8p23F) - 0x1.8p23F;
+    for (int g = 0; g < GROUP; g++)
+        r[g] = multiply_add32(k[g], -0.693359375F - (lanes32){0}, x[g]);
+    for (int g = 0; g < GROUP; g++)
+        r[g] = multiply_add32(k[g], 2.12194440e-4F - (lanes32){0}, r[g]);
+    for (int g = 0; g < GROUP; g++)
+        p[g] = 1.9875691500e-4F - (lanes32){0};
+#pragma GCC unroll 5
+    for (int j = 0; j < 5; j++)
+        for (int g = 0; g < GROUP; g++)
+            p[g] = multiply_add32(p[g], r[g], term[j] - (lanes32){0});
+    for (int g = 0; g < GROUP; g++)
+        p[g] = multiply_add32(p[g], r[g] * r[g], r[g]);
+    for (int g = 0; g < GROUP; g++)
+        x[g] = (p[g] + 1) * (lanes32)((words32)(k[g] + (0x1.8p23F + 127)) << 23);
+}
+
 void SABLE_ISA_NAME(sable_exp_lanes)(int64_t n, const float *restrict x, float *restrict y)
 {
-    for (int64_t i = 0; i < n; i++)
+    int64_t i = 0;
+    for (; i + GROUP * LANES32 <= n; i += GROUP * LANES32) {
+        lanes32 group[GROUP];
+        for (int g = 0; g < GROUP; g++)
+            group[g] = *(const loose32 *)(x + i + g * LANES32);
+        exponentials(group);
+        for (int g = 0; g < GROUP; g++)
+            *(loose32 *)(y + i + g * LANES32) = group[g];
+    }
+    for (; i < n; i++)
         y[i] = exponential(x[i]);
 }
