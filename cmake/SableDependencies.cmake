@@ -95,6 +95,11 @@ if(SABLE_ONEDNN AND SABLE_ONEDNN_INCLUDE_DIR AND CMAKE_C_COMPILER_ID STREQUAL "G
   unset(CMAKE_REQUIRED_INCLUDES)
 endif()
 
+# LIBXSMM 1, optional: a peer of attention/prefill (kernels/attention/row_libxsmm.c), in sable's threads.
+find_path(SABLE_LIBXSMM_INCLUDE_DIR libxsmm.h)
+find_library(SABLE_LIBXSMM xsmm)
+find_library(SABLE_LIBXSMM_NOBLAS xsmmnoblas) # in place of the BLAS that it calls for large products
+
 # PETSc, optional: a peer of value_iteration over stored transitions, loaded on demand (drivers/value_iteration_mdp_ksp.c).
 # It must be built for the MPI found, with real numbers in double precision.
 pkg_search_module(PETSC petsc-real petsc PETSc)

@@ -46,6 +46,9 @@ function(sable_add_kernels target)
   if(SABLE_ONEDNN_FITS)
     target_link_libraries(${target} PUBLIC ${SABLE_ONEDNN})
   endif()
+  if(SABLE_LIBXSMM AND SABLE_LIBXSMM_NOBLAS AND SABLE_LIBXSMM_INCLUDE_DIR)
+    target_link_libraries(${target} PUBLIC ${SABLE_LIBXSMM} ${SABLE_LIBXSMM_NOBLAS})
+  endif()
 endfunction()
 
 # Writes build_info.h (version, revision, compiler, flags, data folders) for `target`.

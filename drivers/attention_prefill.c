@@ -117,7 +117,9 @@ static int setup(const void *params, struct sable_context *context, void **state
         return error->code;
     if (strcmp(context->variant, "openblas") == 0)
         return open_peer(SABLE_ROWS_OPENBLAS, context, a, error);
-    return strcmp(context->variant, "onednn") == 0 ? open_peer(SABLE_ROWS_ONEDNN, context, a, error) : SABLE_OK;
+    if (strcmp(context->variant, "onednn") == 0)
+        return open_peer(SABLE_ROWS_ONEDNN, context, a, error);
+    return strcmp(context->variant, "libxsmm") == 0 ? open_peer(SABLE_ROWS_LIBXSMM, context, a, error) : SABLE_OK;
 }
 
 /* What a run does not write must not be right by chance. */
@@ -144,7 +146,7 @@ static int run_reference(void *state, struct sable_context *context, struct sabl
     return attention_run_reference(state, context, error);
 }
 
-#if defined SABLE_HAVE_OPENBLAS || defined SABLE_HAVE_ONEDNN
+#if defined SABLE_HAVE_OPENBLAS || defined SABLE_HAVE_ONEDNN || defined SABLE_HAVE_LIBXSMM
 static int run_by_rows(void *state, struct sable_context *context, struct sable_error *error)
 {
     return attention_run_by_rows(state, context, error);
@@ -196,6 +198,10 @@ static const struct sable_variant variants[] = {
 #endif
 #ifdef SABLE_HAVE_ONEDNN
     {"onednn", "oneDNN's matmul by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows, true},
+#endif
+#ifdef SABLE_HAVE_LIBXSMM
+    {"libxsmm", "LIBXSMM's small products by tiles of blocks of rows with our softmax, all threads, heads over ranks",
+     run_by_rows, true},
 #endif
     {0},
 };

@@ -50,8 +50,10 @@ struct sable_attention_rows_peer *sable_attention_rows_open(enum sable_row_libra
     p->threads = threads;
     p->block = block_of(shape);
     p->pitch = pitch_of(shape);
-    if (!(library == SABLE_ROWS_OPENBLAS ? row_library_openblas(&p->library)
-                                         : row_library_onednn(threads, &p->library))) {
+    const bool opened = library == SABLE_ROWS_OPENBLAS ? row_library_openblas(&p->library)
+                        : library == SABLE_ROWS_ONEDNN ? row_library_onednn(threads, &p->library)
+                                                       : row_library_libxsmm(threads, &p->library);
+    if (!opened) {
         free(p);
         return NULL;
     }

@@ -23,5 +23,6 @@ struct row_library {
 /* False if the library is not to be had. */
 bool row_library_openblas(struct row_library *library);
 bool row_library_onednn(int threads, struct row_library *library);
+bool row_library_libxsmm(int threads, struct row_library *library);
 
 #endif

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-enum sable_row_library { SABLE_ROWS_OPENBLAS, SABLE_ROWS_ONEDNN };
+enum sable_row_library { SABLE_ROWS_OPENBLAS, SABLE_ROWS_ONEDNN, SABLE_ROWS_LIBXSMM };
 
 struct sable_attention_rows_peer;
 

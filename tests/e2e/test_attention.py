@@ -124,7 +124,7 @@ def test_any_shape_agrees_with_float64(run, tmp_path, shape, mask):
         assert (out[:, :, : sq - sk] == 0).all() and (lse[:, :, : sq - sk] == -numpy.inf).all()
 
 
-@pytest.mark.parametrize("variant", ["openblas", "onednn"])
+@pytest.mark.parametrize("variant", ["openblas", "onednn", "libxsmm"])
 @pytest.mark.parametrize("mask", ["full", "causal"])
 def test_peers_by_rows_agree_with_float64_and_name_their_library(run, tmp_path, workloads, variant, mask):
     """Blocks of whole and broken size, grouped heads, rows that see nothing, a negative scale."""
@@ -141,7 +141,7 @@ def test_peers_by_rows_agree_with_float64_and_name_their_library(run, tmp_path, 
         numpy.testing.assert_allclose(lse, expected_lse, rtol=0, atol=5e-6)
     with h5py.File(tmp_path / "out.h5") as file:
         library = file[f"runs/attention/prefill/{variant}"].attrs["peer_library"].decode()
-    assert library.startswith({"openblas": "OpenBLAS", "onednn": "oneDNN"}[variant])
+    assert library.startswith({"openblas": "OpenBLAS", "onednn": "oneDNN", "libxsmm": "LIBXSMM"}[variant])
 
 
 @pytest.mark.parametrize("workload", ["prefill", "backward", "decode", "layer"])
