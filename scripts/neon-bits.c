@@ -9,8 +9,10 @@
 #include "sable_array.h"
 #include "sable_attention.h"
 #include "sable_attention_backward.h"
+#include "sable_garnet.h"
 #include "sable_hippo.h"
 #include "sable_mamba.h"
+#include "sable_mdp.h"
 #include "sable_mean.h"
 #include "sable_product.h"
 #include "sable_scan.h"
@@ -133,6 +135,48 @@ static void means(void)
     tell("mean", 4, told);
 }
 
+/* Both halves of each value, which floats alone would round. */
+static void sweeps(void)
+{
+    enum {
+        STATES = 203,
+        ACTIONS = 3,
+        BRANCHING = 5,
+        SWEEPS = 30,
+        BLOCKS = (STATES + SABLE_MDP_LANES - 1) / SABLE_MDP_LANES
+    };
+    const struct sable_garnet garnet = {.seed = 9, .states = STATES, .actions = ACTIONS, .branching = BRANCHING};
+    struct sable_mdp model;
+    int64_t successor[BRANCHING];
+    int32_t column[BRANCHING], list[BLOCKS];
+    double probability[BRANCHING], reward, v[2][BLOCKS * SABLE_MDP_LANES] = {{0}};
+    if (!sable_mdp_begin(&model, STATES, ACTIONS))
+        exit(EXIT_FAILURE);
+    for (int64_t row = 0; row < STATES * ACTIONS; row++)
+        sable_mdp_widen(&model, row / ACTIONS, row % ACTIONS, BRANCHING);
+    if (!sable_mdp_allocate(&model))
+        exit(EXIT_FAILURE);
+    for (int64_t row = 0; row < STATES * ACTIONS; row++) {
+        sable_garnet_row(&garnet, row / ACTIONS, row % ACTIONS, &reward, successor, probability);
+        for (int j = 0; j < BRANCHING; j++)
+            column[j] = (int32_t)successor[j];
+        sable_mdp_put(&model, row / ACTIONS, row % ACTIONS, reward, BRANCHING, column, probability);
+    }
+    for (int32_t b = 0; b < BLOCKS; b++)
+        list[b] = b;
+    for (int t = 0; t < SWEEPS; t++) {
+        struct sable_mdp_change change = SABLE_MDP_UNCHANGED;
+        sable_mdp_sweep(&model, 0.9, list, BLOCKS, v[t % 2], v[(t + 1) % 2], &change);
+    }
+    float told[2 * STATES];
+    for (int i = 0; i < STATES; i++) {
+        told[2 * i] = (float)v[SWEEPS % 2][i];
+        told[2 * i + 1] = (float)(v[SWEEPS % 2][i] - (double)told[2 * i]);
+    }
+    tell("stored_sweeps", 2 * (int64_t)STATES, told);
+    sable_mdp_free(&model);
+}
+
 int main(void)
 {
     elementary_functions();
@@ -140,5 +184,6 @@ int main(void)
     product();
     scans();
     means();
+    sweeps();
     return ferror(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

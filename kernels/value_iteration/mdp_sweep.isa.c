@@ -11,8 +11,10 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
-#ifdef __x86_64__
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 /* ---- Eight doubles in as few vectors as there are ---- */
@@ -45,6 +47,8 @@ static inline part part_fma(part a, part x, part b)
     return _mm512_fmadd_pd(a, x, b);
 #elif defined(__FMA__)
     return _mm256_fmadd_pd(a, x, b);
+#elif defined(__aarch64__)
+    return vfmaq_f64(b, a, x);
 #else
     part y = {0};
     for (int l = 0; l < WIDE; l++)
