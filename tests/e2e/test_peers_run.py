@@ -22,7 +22,7 @@ def peers(sable, *arguments, cwd=None):
 
 def test_list_names_every_peer_and_what_is_missing(sable, workloads):
     told = peers(sable, "--list")
-    assert told.returncode == 0 and "mdp: value_iteration/model: ready" in told.stdout
+    assert told.returncode == 0 and "mdp: value_iteration/model, value_iteration/gridworld: ready" in told.stdout
     for line in told.stdout.splitlines():
         for workload in line.split(": ")[1].split(", "):
             assert workload in workloads, line
