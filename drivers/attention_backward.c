@@ -53,13 +53,6 @@ static const struct sable_field outputs[] = {
     {0},
 };
 
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    (void)layout;
-    struct sable_attention_shape shape = attention_shape(params);
-    return attention_check_shape(&shape, error);
-}
-
 /* Products of length dim: the logits, dq, dk; of length dim_v: dout·v, dv. Memory: each array once, dq twice. */
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
 {
@@ -218,7 +211,7 @@ const struct sable_workload sable_attention_backward_workload = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
+    .check = attention_check,
     .work = work,
     .adopt = attention_adopt,
     .setup = setup,

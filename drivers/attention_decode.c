@@ -1,7 +1,7 @@
-/* attention/decode: one query a head over a long cache of keys and values, fp32, as for each token that a transformer
- * writes. It measures how much of the memory's read bandwidth is left when each row that is loaded is multiplied with
- * the queries that share it, and, over ranks, a tree of partial results. Mathematics, work model, parallel scheme:
- * docs/attention.md. */
+/* attention/decode: one query a head over a long cache of keys and values, fp32 or bf16, as for each token that a
+ * transformer writes. It measures how much of the memory's read bandwidth is left when each row that is loaded is
+ * multiplied with the queries that share it, and, over ranks, a tree of partial results. Mathematics, work model,
+ * parallel scheme: docs/attention.md. */
 #include "attention_decode.h"
 
 #include <limits.h>
@@ -13,22 +13,17 @@
 
 static const char *const strategies[] = {"heads", "tree", NULL};
 static const struct sable_param parameters[] = {
-    {"model", SABLE_CHOICE, ATTENTION_PARAM(model), "", 0, 0, 0, 0, attention_models, "gpt2",
-     "heads and head sizes of: 12 x 64; 32:8 x 128; 16 x 192/128; 16 x 72"},
+    ATTENTION_MODEL,
     {"batch", SABLE_INT, ATTENTION_PARAM(batch), "", 1, 1e9, 0, 0, NULL, "1",
      "sequences, each with a cache of its own"},
-    {"heads", SABLE_INT, ATTENTION_PARAM(heads), "", 0, 1e6, 0, 0, NULL, "0", "query heads; 0: of the model"},
-    {"kv_heads", SABLE_INT, ATTENTION_PARAM(kv_heads), "", 0, 1e6, 0, 0, NULL, "0",
-     "key heads, a divisor of heads; 0: as many as `heads`, or of the model"},
+    ATTENTION_HEADS,
     {"keys", SABLE_INT, ATTENTION_PARAM(keys), "tokens", 1, 1e12, 0, 0, NULL, "8192", "length of the cache"},
-    {"dim", SABLE_INT, ATTENTION_PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"},
-    {"dim_v", SABLE_INT, ATTENTION_PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0",
-     "head size of v; 0: `dim`, or of the model"},
-    {"scale", SABLE_REAL, ATTENTION_PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"},
-    {"leaf", SABLE_INT, ATTENTION_PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "256",
-     "keys of a leaf; it defines the bits, and is the unit in which threads and ranks share the cache"},
-    {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, strategies, "tree",
-     "how ranks share the cache: whole key heads, or keys, with a tree of partial results"},
+    ATTENTION_DIMS,
+    ATTENTION_LEAF("256",
+                   "keys of a leaf; it defines the bits, and is the unit in which threads and ranks share the cache"),
+    ATTENTION_STRATEGY(strategies, "tree",
+                       "how ranks share the cache: whole key heads, or keys, with a tree of partial results"),
+    ATTENTION_TYPE("q, k and v"),
     {0},
 };
 
@@ -70,11 +65,12 @@ static void work(const void *params, struct sable_layout layout, const void *sta
 {
     const struct decode_rank *d = state;
     const struct attention_params *p = params;
-    const struct sable_attention_shape shape = d ? d->base.shape : decode_shape(p), *s = &shape;
+    const struct sable_attention_shape shape = d ? d->base.shape : attention_shape(p), *s = &shape;
     const int strategy = d ? d->strategy : p->strategy;
     const struct sable_attention_decode_part part = decode_part_of(s, strategy, layout.rank, layout.ranks);
     const struct decode_extents e = decode_extents_of(s, strategy, &part, layout);
-    const double dims = (double)(s->dim + s->dim_v), cache = 4 * dims * (double)e.cache;
+    const double dims = (double)(s->dim + s->dim_v), words = (double)attention_words(s, s->dim);
+    const double cache = 4 * (words + (double)attention_words(s, s->dim_v)) * (double)e.cache;
     const double pairs = (double)e.cache * (double)decode_group(s);
     double bytes = 0, messages = 0;
     if (strategy == DECODE_TREE)
@@ -88,17 +84,10 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .working_set = cache,
         .bytes_network = bytes,
         .messages = messages,
-        .memory = cache + 4 * ((double)e.rows * (dims + 1) + (double)e.parcel) +
+        .memory = cache + 4 * ((double)e.rows * (words + (double)s->dim_v + 1) + (double)e.parcel) +
                   sable_attention_decode_memory(s, &part, layout.threads) +
                   (double)s->keys * (4 * dims + 8.0 * layout.threads), /* verification: one head, logits */
     };
-}
-
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    (void)layout;
-    struct sable_attention_shape shape = decode_shape(params);
-    return attention_check_shape(&shape, error);
 }
 
 static void free_state(void *state)
@@ -215,7 +204,7 @@ static const struct sable_variant variants[] = {
 
 const struct sable_workload sable_attention_decode_workload = {
     .name = "attention/decode",
-    .summary = "exact softmax attention of one new token to a long cache, fp32",
+    .summary = "exact softmax attention of one new token to a long cache, fp32 or bf16",
     .source = "Dao et al., Flash-Decoding (2023); Shyam et al., Tree Attention (2024)",
     .fom = {"bytes of the cache", "GB/s", 1e9},
     .params_size = sizeof(struct attention_params),
@@ -228,7 +217,7 @@ const struct sable_workload sable_attention_decode_workload = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
+    .check = attention_check,
     .work = work,
     .adopt = attention_adopt,
     .setup = setup,

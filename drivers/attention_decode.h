@@ -28,7 +28,6 @@ struct decode_extents {
     int64_t rows, cache, parcel; /* query heads, key heads × keys, floats */
 };
 
-struct sable_attention_shape decode_shape(const struct attention_params *params);
 /* Query heads that read one key head. */
 int64_t decode_group(const struct sable_attention_shape *shape);
 struct sable_attention_decode_part decode_part_of(const struct sable_attention_shape *shape, int strategy, int rank,

@@ -133,10 +133,11 @@ static int go_down(struct decode_rank *d, struct sable_context *context, int ste
 
 static void spoil_before(struct decode_rank *d, int fault)
 {
-    const int64_t keys = d->part.keys.count, half = keys / 2, dim = d->base.shape.dim;
+    const int64_t keys = d->part.keys.count, half = keys / 2;
+    const int64_t words = attention_words(&d->base.shape, d->base.shape.dim);
     for (int64_t h = 0; h < d->part.kv_heads && fault == DECODE_STALE_KEYS; h++)
-        memcpy(d->base.k + (h * keys + keys - half) * dim, d->base.k + h * keys * dim,
-               (size_t)(half * dim) * sizeof(float));
+        memcpy(d->base.k + (h * keys + keys - half) * words, d->base.k + h * keys * words,
+               (size_t)(half * words) * sizeof(float));
 }
 
 static void spoil_after(struct decode_rank *d, int fault)
@@ -244,9 +245,10 @@ static int allocate(struct decode_rank *d, struct sable_context *context, struct
     struct sable_attention_shape computed = *s;
     computed.scale *= context->fault == DECODE_WRONG_SCALE ? 1.01 : 1;
     bool no = false;
-    d->base.q = floats(e.rows, s->dim, &no), d->base.out = floats(e.rows, s->dim_v, &no);
+    d->base.q = floats(e.rows, attention_words(s, s->dim), &no), d->base.out = floats(e.rows, s->dim_v, &no);
     d->base.lse = floats(e.rows, 1, &no), d->parcel = floats(e.parcel, 1, &no);
-    d->base.k = floats(e.cache, s->dim, &no), d->base.v = floats(e.cache, s->dim_v, &no);
+    d->base.k = floats(e.cache, attention_words(s, s->dim), &no);
+    d->base.v = floats(e.cache, attention_words(s, s->dim_v), &no);
     d->decode = sable_attention_decode_create(&computed, &d->part, context->layout.threads);
     if (no || !d->decode)
         return sable_fail(error, SABLE_ENVIRONMENT, "attention/decode: out of memory for the cache");
@@ -262,55 +264,53 @@ static int allocate(struct decode_rank *d, struct sable_context *context, struct
 /* Each leaf by the thread that will read it, or nearly so: its pages lie where that runs. */
 static int fill(struct decode_rank *d, const struct sable_context *context, struct sable_error *error)
 {
-    const struct sable_attention_shape *s = &d->base.shape;
-    const int64_t leaves = (d->part.keys.count + s->leaf - 1) / s->leaf, group = decode_group(s);
+    const struct attention_rank *a = &d->base;
+    const struct sable_attention_shape *s = &a->shape;
+    const int64_t keys = d->part.keys.count, leaves = (keys + s->leaf - 1) / s->leaf, group = decode_group(s);
+    const int64_t words = attention_words(s, s->dim), words_v = attention_words(s, s->dim_v);
     const bool drawn = !context->input;
-    int64_t infinite = 0;
-#pragma omp parallel for schedule(static) reduction(+ : infinite) if (drawn)
+    bool finite = true;
+#pragma omp parallel for schedule(static) reduction(&& : finite) if (drawn)
     for (int64_t i = 0; i < d->part.kv_heads * leaves; i++) {
         struct sable_error mine = {0};
-        const int64_t head = i / leaves, first = i % leaves * s->leaf, left = d->part.keys.count - first;
-        const int64_t count = left < s->leaf ? left : s->leaf, at = head * d->part.keys.count + first;
-        float *k = d->base.k + at * s->dim, *v = d->base.v + at * s->dim_v;
-        if (!attention_fetch(&d->base, context, TENSOR_K, d->part.kv_head + head, d->part.keys.first + first, count, k,
-                             &mine))
-            attention_fetch(&d->base, context, TENSOR_V, d->part.kv_head + head, d->part.keys.first + first, count, v,
-                            &mine);
-        for (int64_t j = 0; j < count * s->dim && !mine.code; j++)
-            infinite += !isfinite(k[j]);
-        for (int64_t j = 0; j < count * s->dim_v && !mine.code; j++)
-            infinite += !isfinite(v[j]);
-        if (mine.code) /* reading only, by one thread */
+        const int64_t head = i / leaves, first = i % leaves * s->leaf, left = keys - first, at = head * keys + first;
+        const struct sable_attention_rows rows = {d->part.keys.first + first, left < s->leaf ? left : s->leaf};
+        if (!attention_fetch_rows(a, context, TENSOR_K, d->part.kv_head + head, rows, a->k + at * words, &finite,
+                                  &mine))
+            attention_fetch_rows(a, context, TENSOR_V, d->part.kv_head + head, rows, a->v + at * words_v, &finite,
+                                 &mine);
+        if (mine.code)
+#pragma omp critical(decode_fill)
             *error = mine;
     }
+    const struct sable_attention_rows one = {0, 1};
     for (int64_t h = 0; h < d->part.kv_heads * group && !error->code; h++)
-        attention_fetch(&d->base, context, TENSOR_Q, d->part.kv_head * group + h, 0, 1, d->base.q + h * s->dim, error);
-    for (int64_t j = 0; j < d->part.kv_heads * group * s->dim && !error->code; j++)
-        infinite += !isfinite(d->base.q[j]);
-    d->base.finite = infinite == 0;
+        attention_fetch_rows(a, context, TENSOR_Q, d->part.kv_head * group + h, one, a->q + h * words, &finite, error);
+    d->base.finite = finite;
     return error->code;
 }
 
-struct sable_attention_shape decode_shape(const struct attention_params *params)
+static int shape_of(const struct attention_params *params, struct sable_input *input,
+                    struct sable_attention_shape *shape, struct sable_error *error)
 {
     struct attention_params p = *params;
     p.queries = 1;
-    return attention_shape(&p);
+    if (!attention_shape_of(&p, input, shape, error) && shape->queries != 1)
+        sable_fail(error, SABLE_BAD_INPUT, "--input: q holds %lld queries a head instead of 1",
+                   (long long)shape->queries);
+    return error->code;
 }
 
 int decode_make(const struct attention_params *params, struct sable_context *context, bool reference,
                 struct decode_rank *d, struct sable_error *error)
 {
-    d->base = (struct attention_rank){
-        .shape = decode_shape(params), .reference = reference, .layout = context->layout, .from_file = context->input};
+    d->base = (struct attention_rank){.reference = reference, .layout = context->layout, .from_file = context->input};
     d->strategy = d->base.reference ? DECODE_HEADS : params->strategy;
-    if (context->input && !attention_read_shape(context->input, &d->base.shape, error) && d->base.shape.queries != 1)
-        sable_fail(error, SABLE_BAD_INPUT, "--input: q holds %lld queries a head instead of 1",
-                   (long long)d->base.shape.queries);
-    if (!error->code)
-        attention_check_shape(&d->base.shape, error);
+    shape_of(params, context->input, &d->base.shape, error);
     if (sable_agree(context->comm, error))
         return error->code;
+    d->base.rounded = d->base.shape.bf16;
+    d->base.shape.bf16 = d->base.rounded && !reference; /* the textbook computes with floats of the rounded values */
     d->part = decode_part_of(&d->base.shape, d->strategy, context->layout.rank, context->layout.ranks);
     d->base.kv_first = d->part.kv_head, d->base.kv_count = d->part.kv_heads;
     d->base.keys = (struct attention_keys){{d->part.keys, {d->base.shape.keys, 0}}};

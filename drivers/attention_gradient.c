@@ -207,14 +207,10 @@ static int check_dout(const struct sable_context *context, const struct sable_at
 int gradient_make(const struct attention_params *params, struct sable_context *context, bool reference,
                   struct gradient *g, struct sable_error *error)
 {
-    *g = (struct gradient){
-        .shape = attention_shape(params), .reference = reference, .finite = true, .layout = context->layout};
+    *g = (struct gradient){.reference = reference, .finite = true, .layout = context->layout};
     g->strategy = reference ? GRADIENT_HEADS : params->strategy;
-    if (context->input && !attention_read_shape(context->input, &g->shape, error))
-        check_dout(context, &g->shape, error);
-    if (!error->code)
-        attention_check_shape(&g->shape, error);
-    if (!error->code && g->shape.queries > INT_MAX)
+    if (!attention_shape_of(params, context->input, &g->shape, error) && !check_dout(context, &g->shape, error) &&
+        g->shape.queries > INT_MAX)
         sable_fail(error, SABLE_BAD_INPUT, "attention/backward: more queries than MPI counts");
     if (sable_agree(context->comm, error))
         return error->code;

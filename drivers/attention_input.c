@@ -60,12 +60,11 @@ int attention_fetch(const struct attention_rank *a, const struct sable_context *
     return SABLE_OK;
 }
 
-/* The same as they are stored. */
-static int fetch_rows(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
-                      int64_t head, struct sable_attention_rows rows, float *to, bool *finite,
-                      struct sable_error *error)
+int attention_fetch_rows(const struct attention_rank *a, const struct sable_context *context,
+                         enum attention_tensor tensor, int64_t head, struct sable_attention_rows rows, float *to,
+                         bool *finite, struct sable_error *error)
 {
-    const int64_t dim = tensor == TENSOR_V ? a->shape.dim_v : a->shape.dim, count = rows.count;
+    const int64_t dim = tensor == TENSOR_V || tensor == TENSOR_DOUT ? a->shape.dim_v : a->shape.dim, count = rows.count;
     float *plain = a->shape.bf16 ? sable_array(count, dim, sizeof *plain) : to;
     if (!plain)
         return sable_fail(error, SABLE_ENVIRONMENT, "attention: out of memory for rows of a head");
@@ -91,8 +90,8 @@ int attention_fill(struct attention_rank *a, const struct sable_context *context
     for (int64_t h = 0; h < heads; h++) {
         struct sable_error mine = {0};
         for (int i = 0; i < 2 && !mine.code; i++)
-            fetch_rows(a, context, tensor, head + h, rows[i], to + (h * count + (i ? rows[0].count : 0)) * words,
-                       &finite, &mine);
+            attention_fetch_rows(a, context, tensor, head + h, rows[i],
+                                 to + (h * count + (i ? rows[0].count : 0)) * words, &finite, &mine);
         if (mine.code)
 #pragma omp critical(attention_fill)
             *error = mine;
@@ -164,8 +163,8 @@ void attention_adopt_shape(const struct sable_attention_shape *s, struct attenti
 
 int attention_adopt(void *params, struct sable_input *input, struct sable_error *error)
 {
-    struct sable_attention_shape shape = attention_shape(params);
-    if (!attention_read_shape(input, &shape, error) && !attention_check_shape(&shape, error))
+    struct sable_attention_shape shape;
+    if (!attention_shape_of(params, input, &shape, error))
         attention_adopt_shape(&shape, params);
     return error->code;
 }

@@ -13,7 +13,7 @@ static const struct sable_param parameters[] = {
     ATTENTION_PARAMETERS(
         strategies,
         "keys summed one after another; it defines the bits, and is the unit in which ring and allgather share keys"),
-    ATTENTION_TYPE,
+    ATTENTION_TYPE("q, k and v"),
     {0},
 };
 
@@ -51,13 +51,6 @@ static const struct sable_field outputs[] = {
     {"lse", "[B, H, Sq]", "natural logarithm of the sum of exponentials; -inf where nothing is seen (--keep full)"},
     {0},
 };
-
-static int check(const void *params, struct sable_layout layout, struct sable_error *error)
-{
-    (void)layout;
-    struct sable_attention_shape shape = attention_shape(params);
-    return attention_check_shape(&shape, error);
-}
 
 /* 2·dim flops for a logit, 2·dim_v for its value. Memory: each array once. */
 static void work(const void *params, struct sable_layout layout, const void *state, struct sable_work *work)
@@ -221,7 +214,7 @@ const struct sable_workload sable_attention_prefill = {
     .inputs = inputs,
     .outputs = outputs,
     .layout_invariant = true,
-    .check = check,
+    .check = attention_check,
     .work = work,
     .adopt = attention_adopt,
     .setup = setup,

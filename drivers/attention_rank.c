@@ -45,6 +45,22 @@ int attention_check_shape(const struct sable_attention_shape *s, struct sable_er
     return SABLE_OK;
 }
 
+int attention_check(const void *params, struct sable_layout layout, struct sable_error *error)
+{
+    (void)layout;
+    const struct sable_attention_shape shape = attention_shape(params);
+    return attention_check_shape(&shape, error);
+}
+
+int attention_shape_of(const struct attention_params *params, struct sable_input *input,
+                       struct sable_attention_shape *shape, struct sable_error *error)
+{
+    *shape = attention_shape(params);
+    if (input && attention_read_shape(input, shape, error))
+        return error->code;
+    return attention_check_shape(shape, error);
+}
+
 /* ---- Who holds what ---- */
 
 struct sable_attention_rows attention_cut(int64_t n, int64_t unit, int64_t index, int64_t parts)
@@ -311,11 +327,8 @@ int attention_prepare(const struct sable_attention_shape *shape, int strategy, s
 int attention_make(const struct attention_params *params, struct sable_context *context, bool reference,
                    struct attention_rank *a, struct sable_error *error)
 {
-    struct sable_attention_shape shape = attention_shape(params);
-    if (context->input)
-        attention_read_shape(context->input, &shape, error);
-    if (!error->code)
-        attention_check_shape(&shape, error);
+    struct sable_attention_shape shape;
+    attention_shape_of(params, context->input, &shape, error);
     if (sable_agree(context->comm, error) || attention_prepare(&shape, params->strategy, context, reference, a, error))
         return error->code;
     struct extents e = extents_of(&a->shape, a->strategy, a->layout);

@@ -29,28 +29,40 @@ struct attention_params {
 
 extern const char *const attention_models[], *const attention_masks[], *const attention_types[];
 
-/* What every workload of this layer can be told: rows of its table of parameters. `leaf_help`: what a leaf is to it. */
+/* What workloads of this layer can be told: rows of their tables of parameters. */
 #define ATTENTION_PARAM(field) offsetof(struct attention_params, field)
 /* clang-format off */
-#define ATTENTION_PARAMETERS(strategy_names, leaf_help) \
+#define ATTENTION_MODEL \
     {"model", SABLE_CHOICE, ATTENTION_PARAM(model), "", 0, 0, 0, 0, attention_models, "gpt2", \
-     "heads and head sizes of: 12 x 64; 32:8 x 128; 16 x 192/128; 16 x 72"}, \
+     "heads and head sizes of: 12 x 64; 32:8 x 128; 16 x 192/128; 16 x 72"}
+#define ATTENTION_HEADS \
+    {"heads", SABLE_INT, ATTENTION_PARAM(heads), "", 0, 1e6, 0, 0, NULL, "0", "query heads; 0: of the model"}, \
+    {"kv_heads", SABLE_INT, ATTENTION_PARAM(kv_heads), "", 0, 1e6, 0, 0, NULL, "0", \
+     "key heads, a divisor of heads; 0: as many as `heads`, or of the model"}
+#define ATTENTION_DIMS \
+    {"dim", SABLE_INT, ATTENTION_PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"}, \
+    {"dim_v", SABLE_INT, ATTENTION_PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0", "head size of v; 0: `dim`, or of the model"}, \
+    {"scale", SABLE_REAL, ATTENTION_PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"}
+/* `leaf_help`, `help`: what a leaf is to the workload, and what its ranks share; `what`: the arrays that may be bf16. */
+#define ATTENTION_LEAF(standard, leaf_help) \
+    {"leaf", SABLE_INT, ATTENTION_PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, standard, leaf_help}
+#define ATTENTION_STRATEGY(names, standard, help) \
+    {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, names, standard, help}
+#define ATTENTION_TYPE(what) \
+    {"dtype", SABLE_CHOICE, ATTENTION_PARAM(bf16), "", 0, 0, 0, 0, attention_types, "fp32", \
+     "how " what " are stored: bf16 is rounded to nearest even, and computed with in fp32"}
+/* Sequences of one length. */
+#define ATTENTION_PARAMETERS(strategy_names, leaf_help) \
+    ATTENTION_MODEL, \
     {"mask", SABLE_CHOICE, ATTENTION_PARAM(causal), "", 0, 0, 0, 0, attention_masks, "causal", \
      "causal: query r sees keys up to r + keys - queries"}, \
     {"batch", SABLE_INT, ATTENTION_PARAM(batch), "", 1, 1e9, 0, 0, NULL, "1", "independent sequences"}, \
-    {"heads", SABLE_INT, ATTENTION_PARAM(heads), "", 0, 1e6, 0, 0, NULL, "0", "query heads; 0: of the model"}, \
-    {"kv_heads", SABLE_INT, ATTENTION_PARAM(kv_heads), "", 0, 1e6, 0, 0, NULL, "0", \
-     "key heads, a divisor of heads; 0: as many as `heads`, or of the model"}, \
+    ATTENTION_HEADS, \
     {"queries", SABLE_INT, ATTENTION_PARAM(queries), "tokens", 1, 1e9, 0, 0, NULL, "1024", "length of the sequence of queries"}, \
     {"keys", SABLE_INT, ATTENTION_PARAM(keys), "tokens", 0, 1e9, 0, 0, NULL, "0", "length of the keys; 0: as many as queries"}, \
-    {"dim", SABLE_INT, ATTENTION_PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"}, \
-    {"dim_v", SABLE_INT, ATTENTION_PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0", "head size of v; 0: `dim`, or of the model"}, \
-    {"scale", SABLE_REAL, ATTENTION_PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"}, \
-    {"leaf", SABLE_INT, ATTENTION_PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "512", leaf_help}, \
-    {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, strategy_names, "heads", "how ranks share the work"}
-#define ATTENTION_TYPE \
-    {"dtype", SABLE_CHOICE, ATTENTION_PARAM(bf16), "", 0, 0, 0, 0, attention_types, "fp32", \
-     "how q, k and v are stored: bf16 is rounded to nearest even, and computed with in fp32"}
+    ATTENTION_DIMS, \
+    ATTENTION_LEAF("512", leaf_help), \
+    ATTENTION_STRATEGY(strategy_names, "heads", "how ranks share the work")
 /* clang-format on */
 
 /* Keys of a rank: up to two segments, each of whole leaves. */
@@ -90,8 +102,12 @@ struct sable_attention_shape attention_shape(const struct attention_params *para
 int attention_read_shape(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
 /* Its attributes causal and scale, where it has them. */
 int attention_read_rules(struct sable_input *input, struct sable_attention_shape *shape, struct sable_error *error);
-/* The two as a workload's `adopt`: `params` are a struct attention_params. */
+/* The two as a workload's `adopt`, and its `check`: `params` are a struct attention_params. */
 int attention_adopt(void *params, struct sable_input *input, struct sable_error *error);
+int attention_check(const void *params, struct sable_layout layout, struct sable_error *error);
+/* The shape of a run: that of the parameters, or of the input if there is one; refused if it makes no sense. */
+int attention_shape_of(const struct attention_params *params, struct sable_input *input,
+                       struct sable_attention_shape *shape, struct sable_error *error);
 void attention_adopt_shape(const struct sable_attention_shape *shape, struct attention_params *params);
 /* Refuses shapes that make no sense, with one line. */
 int attention_check_shape(const struct sable_attention_shape *shape, struct sable_error *error);
@@ -126,6 +142,11 @@ float attention_element(const struct sable_attention_shape *shape, int64_t dim, 
 /* Rows [first, first + count) of one head of one tensor, drawn, or read from context->input. */
 int attention_fetch(const struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,
                     int64_t head, int64_t first, int64_t count, float *to, struct sable_error *error);
+
+/* The same as they are stored, rounded if shape.bf16; clears *finite if something is not. */
+int attention_fetch_rows(const struct attention_rank *a, const struct sable_context *context,
+                         enum attention_tensor tensor, int64_t head, struct sable_attention_rows rows, float *to,
+                         bool *finite, struct sable_error *error);
 
 /* The heads [head, head + heads) and two segments of rows of a tensor as they are stored; notes what is not finite. */
 int attention_fill(struct attention_rank *a, const struct sable_context *context, enum attention_tensor tensor,

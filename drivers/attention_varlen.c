@@ -12,8 +12,7 @@
 static const char *const strategies[] = {"heads", "sequences", NULL};
 static const char *const distributions[] = {"fixed", "uniform", "geometric", "zipf", NULL};
 static const struct sable_param parameters[] = {
-    {"model", SABLE_CHOICE, ATTENTION_PARAM(model), "", 0, 0, 0, 0, attention_models, "gpt2",
-     "heads and head sizes of: 12 x 64; 32:8 x 128; 16 x 192/128; 16 x 72"},
+    ATTENTION_MODEL,
     {"mask", SABLE_CHOICE, ATTENTION_PARAM(causal), "", 0, 0, 0, 0, attention_masks, "causal",
      "causal: query r of a sequence sees its keys up to r + keys - queries"},
     {"sequences", SABLE_INT, ATTENTION_PARAM(batch), "", 1, 1e7, 0, 0, NULL, "16", "number of sequences"},
@@ -22,18 +21,12 @@ static const struct sable_param parameters[] = {
     {"queries", SABLE_INT, ATTENTION_PARAM(queries), "tokens", 1, 1e9, 0, 0, NULL, "512", "mean length of a sequence"},
     {"keys", SABLE_INT, ATTENTION_PARAM(keys), "tokens", 0, 1e9, 0, 0, NULL, "0",
      "mean length of its keys, drawn apart; 0: each as many as queries"},
-    {"heads", SABLE_INT, ATTENTION_PARAM(heads), "", 0, 1e6, 0, 0, NULL, "0", "query heads; 0: of the model"},
-    {"kv_heads", SABLE_INT, ATTENTION_PARAM(kv_heads), "", 0, 1e6, 0, 0, NULL, "0",
-     "key heads, a divisor of heads; 0: as many as `heads`, or of the model"},
-    {"dim", SABLE_INT, ATTENTION_PARAM(dim), "", 0, 65536, 0, 0, NULL, "0", "head size; 0: of the model"},
-    {"dim_v", SABLE_INT, ATTENTION_PARAM(dim_v), "", 0, 65536, 0, 0, NULL, "0",
-     "head size of v; 0: `dim`, or of the model"},
-    {"scale", SABLE_REAL, ATTENTION_PARAM(scale), "", -1e6, 1e6, 0, 0, NULL, "0", "factor of q.k; 0: 1/sqrt(dim)"},
-    {"leaf", SABLE_INT, ATTENTION_PARAM(leaf), "tokens", 16, 1e6, 0, 0, NULL, "512",
-     "keys summed one after another; it defines the bits"},
-    {"strategy", SABLE_CHOICE, ATTENTION_PARAM(strategy), "", 0, 0, 0, 0, strategies, "heads",
-     "what ranks share: heads of all sequences, or whole sequences, of about equal work"},
-    ATTENTION_TYPE,
+    ATTENTION_HEADS,
+    ATTENTION_DIMS,
+    ATTENTION_LEAF("512", "keys summed one after another; it defines the bits"),
+    ATTENTION_STRATEGY(strategies, "heads",
+                       "what ranks share: heads of all sequences, or whole sequences, of about equal work"),
+    ATTENTION_TYPE("q, k and v"),
     {0},
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "attention_block.h"
+#include "attention_task.h"
 #include "decode_leaf.h"
 #include "sable_array.h"
 
@@ -143,15 +144,18 @@ void sable_attention_decode_forget_maxima(struct sable_attention_decode *d)
 
 /* ---- Leaves ---- */
 
-static void pack_queries(struct sable_attention_decode *d, const float *q)
+/* q [kv_heads·group][dim], as it is stored, into vectors of floats. */
+static void pack_queries(struct sable_attention_decode *d, const void *q)
 {
-    const int64_t dim = d->shape.dim;
+    const int64_t dim = d->shape.dim, pitch = sable_attention_pitch(&d->shape, dim);
     memset(d->q, 0, (size_t)(d->part.kv_heads * d->group * d->padded) * sizeof *d->q);
     for (int64_t h = 0; h < d->part.kv_heads; h++)
         for (int64_t g = 0; g < d->group; g++)
-            for (int64_t i = 0; i < dim; i++)
+            for (int64_t i = 0; i < dim; i++) {
+                const int64_t at = (h * d->group + g) * pitch + i;
                 d->q[h * d->group * d->padded + (i / DECODE_WIDTH * d->group + g) * DECODE_WIDTH + i % DECODE_WIDTH] =
-                    q[(h * d->group + g) * dim + i];
+                    d->shape.bf16 ? sable_attention_from_bf16(((const uint16_t *)q)[at]) : ((const float *)q)[at];
+            }
 }
 
 static void empty(const struct sable_attention_decode *d, float *node)
@@ -163,7 +167,7 @@ static void empty(const struct sable_attention_decode *d, float *node)
     }
 }
 
-static void attend(struct sable_attention_decode *d, int64_t task, const float *k, const float *v)
+static void attend(struct sable_attention_decode *d, int64_t task, const void *k, const void *v)
 {
     const struct sable_attention_shape *s = &d->shape;
     const int64_t head = task / d->leaves, leaf = task % d->leaves, first = leaf * s->leaf;
@@ -177,9 +181,12 @@ static void attend(struct sable_attention_decode *d, int64_t task, const float *
                                   .queries = (int)d->group,
                                   .scale = s->scale,
                                   .q = d->q + head * d->group * d->padded,
-                                  .k = k + at * s->dim,
-                                  .v = v + at * s->dim_v,
-                                  .next = k + (last ? at : at + keys) * s->dim,
+                                  .bf16 = s->bf16,
+                                  .k = sable_attention_row(s, s->dim, k, at),
+                                  .v = sable_attention_row(s, s->dim_v, v, at),
+                                  .next = sable_attention_row(s, s->dim, k, last ? at : at + keys),
+                                  .pitch = sable_attention_pitch(s, s->dim),
+                                  .pitch_v = sable_attention_pitch(s, s->dim_v),
                                   .p = d->p + omp_get_thread_num() * d->p_size,
                                   .p_by_key = d->p_by_key + omp_get_thread_num() * d->p_size,
                                   .node = node};
@@ -199,7 +206,7 @@ static void join_leaves(struct sable_attention_decode *d, int64_t head, struct h
     (d->group, d->shape.dim_v, slot + i * d->node, slot + (i + step) * d->node, d->rescale);
 }
 
-void sable_attention_decode_add(struct sable_attention_decode *d, const float *q, const float *k, const float *v)
+void sable_attention_decode_add(struct sable_attention_decode *d, const void *q, const void *k, const void *v)
 {
     const int64_t heads = d->part.kv_heads;
     pack_queries(d, q);

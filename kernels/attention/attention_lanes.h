@@ -73,6 +73,43 @@ static inline lanes load_some(const float *from, int64_t count)
 #endif
 }
 
+/* ---- bfloat16: the upper halves of floats ---- */
+
+typedef uint16_t halves __attribute__((vector_size(LANE_BYTES / 2)));
+
+/* Told by its name: gcc takes a conversion of vectors apart. */
+static inline lanes widened(halves x)
+{
+#if defined(__AVX512F__)
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)x), 16));
+#elif defined(__AVX2__)
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)x), 16));
+#else
+    return (lanes)(__builtin_convertvector(x, patterns) << 16);
+#endif
+}
+
+/* LANES elements from any address; the first `count` of them, the others are 0. */
+static inline lanes load_halves(const uint16_t *from)
+{
+    halves x;
+    memcpy(&x, from, sizeof x);
+    return widened(x);
+}
+
+static inline lanes load_some_halves(const uint16_t *from, int64_t count)
+{
+    halves x = {0};
+    if (count >= LANES)
+        return load_halves(from);
+#if defined(__AVX512F__)
+    x = (halves)_mm256_maskz_loadu_epi16((__mmask16)((1U << count) - 1), from);
+#else
+    memcpy(&x, from, count > 0 ? (size_t)count * sizeof *from : 0);
+#endif
+    return widened(x);
+}
+
 static inline void store_some(float *to, lanes x, int64_t count)
 {
     if (count >= LANES)

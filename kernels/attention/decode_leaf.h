@@ -2,6 +2,7 @@
 #ifndef DECODE_LEAF_H
 #define DECODE_LEAF_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "sable_isa.h"
@@ -24,13 +25,15 @@ struct decode_leaf {
     int64_t dim, dim_v, keys;
     int queries; /* query heads that read this key head */
     double scale;
-    const float *q;    /* [dim / 16, rounded up][queries][16], zeros behind dim */
-    const float *k;    /* [keys][dim] */
-    const float *v;    /* [keys][dim_v] */
-    const float *next; /* what is read after v: keys of `dim` */
-    float *p;          /* [queries][4 strands], aligned to 64 bytes */
-    float *p_by_key;   /* [4 strands][queries] */
-    float *node;       /* [queries][2 + dim_v] */
+    bool bf16;        /* k and v are: uint16_t instead of float */
+    const float *q;   /* [dim / 16, rounded up][queries][16], zeros behind dim */
+    const void *k;    /* [keys][pitch], of which dim count */
+    const void *v;    /* [keys][pitch_v], of which dim_v count */
+    const void *next; /* what is read after v: keys of `pitch` */
+    int64_t pitch, pitch_v;
+    float *p;        /* [queries][4 strands], aligned to 64 bytes */
+    float *p_by_key; /* [4 strands][queries] */
+    float *node;     /* [queries][2 + dim_v] */
 };
 
 SABLE_ISA_DECLARE(void, sable_decode_leaf, (const struct decode_leaf *leaf));

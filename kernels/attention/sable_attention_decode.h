@@ -33,8 +33,9 @@ void sable_attention_decode_free(struct sable_attention_decode *decode);
 double sable_attention_decode_memory(const struct sable_attention_shape *shape,
                                      const struct sable_attention_decode_part *part, int threads);
 
-/* The nodes of the part's keys: q [kv_heads·H/Hk][dim], k [kv_heads][keys][dim], v the same with dim_v. */
-void sable_attention_decode_add(struct sable_attention_decode *decode, const float *q, const float *k, const float *v);
+/* The nodes of the part's keys: q [kv_heads·H/Hk][dim], k [kv_heads][keys][dim], v the same with dim_v; float, or
+ * uint16_t if shape.bf16, whose rows are widened in registers as they are read. */
+void sable_attention_decode_add(struct sable_attention_decode *decode, const void *q, const void *k, const void *v);
 
 /* Floats of the nodes of these keys, whoever holds them. */
 int64_t sable_attention_decode_floats(const struct sable_attention_shape *shape, int64_t kv_heads,

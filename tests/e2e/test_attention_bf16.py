@@ -7,6 +7,7 @@ import numpy
 import pytest
 
 from launcher import ONCE
+from test_attention_decode import decode
 from test_attention import CASES, STRATEGIES, assert_samples, attend, exact, some, tensor
 
 BF16 = ["-s", "dtype=bf16"]
@@ -68,7 +69,24 @@ def test_packed_sequences_have_the_bits_of_fp32_on_rounded_values(run, tmp_path)
             assert same(packed(given, *BF16, "-s", f"strategy={strategy}", ranks=ranks), expected), (strategy, ranks)
 
 
-@pytest.mark.parametrize("workload", ["attention/prefill", "attention/varlen"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1, 1), (2, 6, 3, 65, 7, 5), (1, 1, 1, 1000, 64, 64), (1, 8, 1, 500, 128, 80),
+                                   (1, 13, 1, 300, 81, 33), (3, 6, 2, 257, 192, 128)], ids=str)  # B, H, Hk, S, D, Dv  # fmt: skip
+def test_a_decoded_token_has_the_bits_of_fp32_on_rounded_values(run, tmp_path, shape):
+    b, h, hk, keys, d, dv = shape
+    given = arrays(b, h, hk, 1, keys, d, dv)
+    assert any((rounded(x) != x).any() for x in given.values())
+    exactly = {name: rounded(x) for name, x in given.items()}
+    expected = decode(run, tmp_path, "-s", "leaf=32", **exactly)
+    for strategy, ranks in (("heads", None), ("heads", 3), ("tree", 3)):
+        assert same(decode(run, tmp_path, "-s", "leaf=32", *BF16, "-s", f"strategy={strategy}", ranks=ranks, threads=2,
+                           **given), expected), strategy  # fmt: skip
+    out, _ = exact(*exactly.values(), False)
+    numpy.testing.assert_allclose(expected[0], out.reshape(expected[0].shape), rtol=0, atol=5e-6)
+    reference, _ = decode(run, tmp_path, "-V", "reference", *BF16, **given)
+    numpy.testing.assert_allclose(reference, expected[0], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("workload", ["attention/prefill", "attention/varlen", "attention/decode"])
 def test_bits_do_not_depend_on_the_simd_level(run, workload):
     digests = set()
     for level in ("base", "v2", "v3", "v4"):
@@ -120,6 +138,29 @@ def test_half_the_bytes_are_counted_and_sent(run, tmp_path, strategy):
         assert single[0] / 2 < half[0] < single[0]
     assert strategy in ("ring", "allgather") or single[1] - result == 2 * (half[1] - result) or strategy == "heads"
     assert half[1] < 0.7 * single[1]
+
+
+def test_a_cache_of_half_the_bytes_is_counted_and_predicted(run, tmp_path):
+    def told(dtype, file="out.h5"):
+        result = run("run", "attention/decode", *ONCE, "-c", "T", "-s", f"dtype={dtype}", "-o", file, "--force")
+        assert result.code == 0, result
+        with h5py.File(tmp_path / file) as opened:
+            counters = opened["runs/attention/decode/sable/counters"][()]
+        return counters["items"][0], counters["bytes_memory"][0]
+
+    batch, kv, keys, dim, dim_v = 2, 2, 733, 20, 13
+    assert told("fp32") == (4 * batch * kv * keys * (dim + dim_v),) * 2
+    assert told("bf16") == (2 * batch * kv * keys * (dim + dim_v + 1),) * 2  # rows of 13 are padded
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("strategy", ["heads", "tree"])
+def test_a_fault_of_decoding_is_seen_in_bf16(run, strategy, ranks):
+    for fault in ("stale_keys", "wrong_scale", "wrong_rescale", "skip_block", "lost_rows", "flip_bit", "nan"):
+        for variant in ("sable", "reference"):
+            told = run("run", "attention/decode", *ONCE, "-c", "T", *BF16, "-V", variant, "-s", f"strategy={strategy}",
+                       "--inject-fault", fault, ranks=ranks)  # fmt: skip
+            assert told.code == 1, (variant, fault, told)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
