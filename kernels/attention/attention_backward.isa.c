@@ -50,6 +50,7 @@ static inline __attribute__((always_inline)) void multiply(int rows, int vectors
         sum[r][i] = x->start ? load(x->start + i * LANES) : (lanes){0};
     const float *b = x->b;
     const int64_t row_step = x->row_step, step = x->step, b_pitch = x->b_pitch;
+    UNROLL_TWICE
     for (int64_t k = x->terms; k > 0; k--, a += step, b += b_pitch) {
         lanes y[STRIP];
         UNROLL
@@ -108,27 +109,43 @@ struct tile {
     bool finite;     /* all that is hidden is finite */
 };
 
-/* p ← weights of the logits in p, s ← p∘s. */
+/* p ← weights of the logits in p, s ← p∘s, of one vector of queries and `keys` ≤ STRIP keys from j on. */
+static inline __attribute__((always_inline)) void weigh_keys(int keys, const struct tile *t, struct softmax c,
+                                                             const struct backward_scratch *x, int32_t lane, int64_t j,
+                                                             bool wide, bool masked)
+{
+    const lanes power = load(x->row + lane), factor = load(x->row + QUERIES + lane);
+    lanes top[STRIP], weight[STRIP];
+    float *p = x->p + j * PITCH + lane, *s = x->s + j * PITCH + lane;
+    UNROLL
+    for (int i = 0; i < keys; i++) {
+        top[i] = power;
+        weight[i] = load(p + i * PITCH);
+    }
+    weights_of(keys, c, top, weight, wide);
+    UNROLL
+    for (int i = 0; i < keys; i++) {
+        weight[i] *= factor;
+        lanes product = weight[i] * load(s + i * PITCH);
+        if (masked) {
+            words seen = indices(lane) >= t->visible + (int32_t)j + i;
+            weight[i] = choose(seen, weight[i], splat(0));
+            product = choose(seen, product, splat(0));
+        }
+        store(p + i * PITCH, weight[i]);
+        store(s + i * PITCH, product);
+    }
+}
+
 static inline __attribute__((always_inline)) void weigh(const struct tile *t, struct softmax c,
                                                         const struct backward_scratch *x, bool wide, bool masked)
 {
     for (int32_t lane = t->lanes; lane < QUERIES; lane += LANES) {
-        const lanes power = load(x->row + lane), factor = load(x->row + QUERIES + lane);
-        const words index = indices(lane);
-        for (int64_t j = 0; j < t->keys; j++) {
-            float *p = x->p + j * PITCH + lane, *s = x->s + j * PITCH + lane;
-            lanes n, f = fraction(load(p), c, &n);
-            if (wide)
-                f = smaller(larger(splat(-0.75F), f), splat(0.75F));
-            lanes weight = times_power(power_of_fraction(f), n - power) * factor, product = weight * load(s);
-            if (masked) {
-                words seen = index >= t->visible + (int32_t)j;
-                weight = choose(seen, weight, splat(0));
-                product = choose(seen, product, splat(0));
-            }
-            store(p, weight);
-            store(s, product);
-        }
+        int64_t j = 0;
+        for (; j + STRIP <= t->keys; j += STRIP)
+            weigh_keys(STRIP, t, c, x, lane, j, wide, masked);
+        for (; j < t->keys; j++)
+            weigh_keys(1, t, c, x, lane, j, wide, masked);
     }
 }
 

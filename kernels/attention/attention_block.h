@@ -9,7 +9,7 @@
 
 enum {
     BLOCK = 64,   /* queries of a block */
-    TILE = 192,   /* keys between two looks at the maximum */
+    TILE = 144,   /* keys between two looks at the maximum at most; a multiple of 6 rows and of 16 lanes */
     NODE_HEAD = 2 /* rows of a node before O: the maximum's exponent, the sum */
 };
 

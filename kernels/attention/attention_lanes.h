@@ -27,14 +27,20 @@ enum { LANES = LANE_BYTES / 4, ROWS = 6 };
 
 /* Loops over accumulators vanish: they have to be registers. */
 #if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
+#define UNROLL       _Pragma("clang loop unroll(full)")
+#define UNROLL_LANES UNROLL
+#define UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL       _Pragma("GCC unroll 8")
+#define UNROLL_LANES _Pragma("GCC unroll 16")
+#define UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
 
 typedef float lanes __attribute__((vector_size(LANE_BYTES)));
 typedef int32_t words __attribute__((vector_size(LANE_BYTES)));
 typedef uint32_t patterns __attribute__((vector_size(LANE_BYTES))); /* sums wrap */
+
+#include "lanes_transpose.h"
 
 static inline lanes load(const float *from)
 {
@@ -133,9 +139,10 @@ static inline lanes fused(lanes a, lanes b, lanes c)
 #elif defined(__aarch64__)
     return vfmaq_f32(c, a, b);
 #else
+    lanes y = {0}; /* c in its place makes gcc 12 warn of numbers that are not set */
     for (int i = 0; i < LANES; i++)
-        c[i] = __builtin_fmaf(a[i], b[i], c[i]);
-    return c;
+        y[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return y;
 #endif
 }
 
@@ -208,10 +215,15 @@ static inline int64_t least(int64_t a, int64_t b)
 
 static inline bool all_finite(const float *x, int64_t n)
 {
-    float poison = 0;
-    for (int64_t i = 0; i < n; i++)
-        poison += x[i] * 0;
-    return poison == 0;
+    lanes poison[4] = {{0}, {0}, {0}, {0}}; /* 0 as long as all are finite, then NaN */
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        UNROLL
+    for (int k = 0; k < 4; k++)
+        poison[k] += load_loose(x + i + k * LANES) * 0;
+    for (; i < n; i += LANES)
+        poison[0] += load_some(x + i, n - i) * 0;
+    return !any(poison[0] + poison[1] + (poison[2] + poison[3]) != 0);
 }
 
 /* ---- Calls with constant numbers of rows and vectors ---- */
@@ -258,7 +270,7 @@ static inline bool all_finite(const float *x, int64_t n)
     }
 #endif
 
-/* ---- Four by four transposition, the only shuffling there is ---- */
+/* ---- Transposition, the only shuffling there is ---- */
 
 typedef float quad __attribute__((vector_size(16)));
 
@@ -287,12 +299,30 @@ static inline void transpose4(const float *from, int64_t from_pitch, float *to, 
     store4(to + 3 * to_pitch, __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7));
 }
 
+/* to[r'][r] = from[r][r'] of a square of LANES rows */
+static inline void transpose_square(const float *from, int64_t from_pitch, float *to, int64_t to_pitch)
+{
+    lanes square[LANES];
+    UNROLL_LANES
+    for (int r = 0; r < LANES; r++)
+        square[r] = load_loose(from + r * from_pitch);
+    lanes_transpose(square);
+    UNROLL_LANES
+    for (int r = 0; r < LANES; r++)
+        store_loose(to + r * to_pitch, square[r]);
+}
+
+/* to[c][r] = from[r][c]: by squares of vectors, what is left by squares of four, and the rest one by one. */
 static inline void transpose(int64_t rows, int64_t columns, const float *from, int64_t from_pitch, float *to,
                              int64_t to_pitch)
 {
+    const int64_t wide_rows = rows / LANES * LANES, wide_columns = columns / LANES * LANES;
     const int64_t whole_rows = rows & ~INT64_C(3), whole_columns = columns & ~INT64_C(3);
+    for (int64_t r = 0; r < wide_rows; r += LANES)
+        for (int64_t c = 0; c < wide_columns; c += LANES)
+            transpose_square(from + r * from_pitch + c, from_pitch, to + c * to_pitch + r, to_pitch);
     for (int64_t r = 0; r < whole_rows; r += 4)
-        for (int64_t c = 0; c < whole_columns; c += 4)
+        for (int64_t c = r < wide_rows ? wide_columns : 0; c < whole_columns; c += 4)
             transpose4(from + r * from_pitch + c, from_pitch, to + c * to_pitch + r, to_pitch);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; c++)

@@ -37,22 +37,31 @@ static double softmax_row(int64_t seen, struct softmax c, lanes sign, float *s, 
     const lanes none = splat(-FLT_MAX / 4), place = places();
     const int64_t whole = seen / LANES * LANES;
     const words there = place < splat((float)(seen - whole));
-    lanes most = none, sum = splat(0), integer;
+    lanes most = none, sum = splat(0);
     for (int64_t j = 0; j < whole; j += LANES)
         most = larger(load(s + j) * sign, most);
     if (whole < seen)
         most = larger(choose(there, load(s + whole) * sign, none), most);
-    const lanes top = rounded(splat(largest_of(most)), c);
-    for (int64_t j = 0; j < whole; j += LANES) {
-        const lanes f = fraction(load(s + j) * sign, c, &integer);
-        const lanes p = times_power(power_of_fraction(f), integer - top);
-        store(s + j, p);
-        sum += p;
+    const lanes top = rounded(splat(largest_of(most)), c), tops[4] = {top, top, top, top};
+    int64_t j = 0;
+    for (; j + STRIP * LANES <= whole; j += STRIP * LANES) {
+        lanes p[STRIP];
+        UNROLL
+        for (int i = 0; i < STRIP; i++)
+            p[i] = load(s + j + i * LANES) * sign;
+        weights_of(STRIP, c, tops, p, false);
+        UNROLL
+        for (int i = 0; i < STRIP; i++) {
+            store(s + j + i * LANES, p[i]);
+            sum += p[i];
+        }
     }
-    if (whole < seen) {
-        const lanes f = fraction(choose(there, load(s + whole) * sign, splat(0)), c, &integer);
-        const lanes p = choose(there, times_power(power_of_fraction(f), smaller(integer - top, splat(0))), splat(0));
-        store(s + whole, p);
+    for (; j < seen; j += LANES) { /* places behind the last key are 0 */
+        const words inside = place < splat((float)(seen - j));
+        lanes p = choose(inside, load(s + j) * sign, splat(0));
+        weights_of(1, c, tops, &p, false);
+        p = choose(inside, p, splat(0));
+        store(s + j, p);
         sum += p;
     }
     *m = top[0];

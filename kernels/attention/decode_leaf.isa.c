@@ -166,29 +166,40 @@ static float largest_of(const float *p, int64_t n)
     return m;
 }
 
+/* p ← 2^(c·p − top) of `count` ≤ STRIP vectors from the `first` on, added to its partial sums [DECODE_WIDTH]. */
+static inline __attribute__((always_inline)) void weigh(int count, int64_t first, struct softmax c, lanes top,
+                                                        float *restrict p, float *restrict partial, bool wide)
+{
+    lanes x[STRIP], tops[STRIP];
+    UNROLL
+    for (int i = 0; i < count; i++) {
+        tops[i] = top;
+        x[i] = load(p + (first + i) * LANES);
+    }
+    weights_of(count, c, tops, x, wide);
+    UNROLL
+    for (int i = 0; i < count; i++) {
+        float *sum = partial + (first + i) % PARTS * LANES;
+        store(p + (first + i) * LANES, x[i]);
+        store(sum, load(sum) + x[i]);
+    }
+}
+
 /* p ← 2^(c·s − m) in place, for one query; its m and l. */
 static void weights(int64_t padded, struct softmax c, float *restrict p, float *restrict node)
 {
-    lanes top = larger(rounded(splat(largest_of(p, padded)), c), splat(-FLT_MAX)), sum[PARTS];
-    const bool wide = top[0] > WIDE || top[0] < -WIDE;
-    float all[DECODE_WIDTH] __attribute__((aligned(64)));
-    UNROLL
-    for (int i = 0; i < PARTS; i++)
-        sum[i] = (lanes){0};
-    for (int64_t j = 0; j < padded; j += DECODE_WIDTH)
-        UNROLL
-    for (int i = 0; i < PARTS; i++) {
-        lanes n, f = fraction(load(p + j + i * LANES), c, &n);
-        if (wide)
-            f = smaller(larger(splat(-0.75F), f), splat(0.75F));
-        lanes x = times_power(power_of_fraction(f), n - top);
-        store(p + j + i * LANES, x);
-        sum[i] += x;
-    }
-    for (int i = 0; i < PARTS; i++)
-        store(all + i * LANES, sum[i]);
+    const lanes top = larger(rounded(splat(largest_of(p, padded)), c), splat(-FLT_MAX));
+    float partial[DECODE_WIDTH] __attribute__((aligned(64))) = {0};
+    int64_t first = 0;
+    if (top[0] > WIDE || top[0] < -WIDE)
+        for (; first < padded / LANES; first++)
+            weigh(1, first, c, top, p, partial, true);
+    for (; first + STRIP <= padded / LANES; first += STRIP)
+        weigh(STRIP, first, c, top, p, partial, false);
+    for (; first < padded / LANES; first++)
+        weigh(1, first, c, top, p, partial, false);
     node[0] = top[0];
-    node[1] = sum_of(all);
+    node[1] = sum_of(partial);
 }
 
 /* ---- Values ---- */

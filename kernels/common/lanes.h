@@ -26,6 +26,8 @@ typedef int32_t int_lanes __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word_lanes __attribute__((vector_size(4 * LANES))); /* bit patterns: sums wrap */
 typedef float loose_lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+#include "lanes_transpose.h"
+
 static inline lanes lanes_load(const float *from)
 {
     return *(const loose_lanes *)from;
@@ -383,41 +385,6 @@ static inline void lanes_complex_multiply(lanes a, lanes b, lanes c, lanes d, la
 {
     *re = lanes_fma(-b, d, a * c);
     *im = lanes_fma(a, d, b * c);
-}
-
-/* Transposes the LANES × LANES block of rows in place. */
-static inline void lanes_transpose(lanes row[LANES])
-{
-#if defined(__AVX512F__)
-    __m512 pair[16], quad[16];
-    for (int i = 0; i < 16; i += 2) {
-        pair[i] = _mm512_unpacklo_ps(row[i], row[i + 1]);
-        pair[i + 1] = _mm512_unpackhi_ps(row[i], row[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int half = 0; half < 2; half++) {
-            __m512d a = _mm512_castps_pd(pair[i + half]), b = _mm512_castps_pd(pair[i + 2 + half]);
-            quad[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
-            quad[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-        }
-    for (int i = 0; i < 4; i++) { /* quad[4 g + i], 128-bit part p: rows 4 g … 4 g + 3 of column 4 p + i */
-        __m512 low = _mm512_shuffle_f32x4(quad[i], quad[4 + i], 0x88);
-        __m512 high = _mm512_shuffle_f32x4(quad[8 + i], quad[12 + i], 0x88);
-        row[i] = _mm512_shuffle_f32x4(low, high, 0x88);
-        row[8 + i] = _mm512_shuffle_f32x4(low, high, 0xdd);
-        low = _mm512_shuffle_f32x4(quad[i], quad[4 + i], 0xdd);
-        high = _mm512_shuffle_f32x4(quad[8 + i], quad[12 + i], 0xdd);
-        row[4 + i] = _mm512_shuffle_f32x4(low, high, 0x88);
-        row[12 + i] = _mm512_shuffle_f32x4(low, high, 0xdd);
-    }
-#else
-    float from[LANES][LANES], to[LANES][LANES];
-    memcpy(from, row, sizeof from);
-    for (int i = 0; i < LANES; i++)
-        for (int j = 0; j < LANES; j++)
-            to[j][i] = from[i][j];
-    memcpy(row, to, sizeof to);
-#endif
 }
 
 #endif
