@@ -88,7 +88,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     *work = (struct sable_work){
         .items = updates,
         .flops_fp32 = FLOPS_OF_UPDATE * updates * (over_time(p) ? 2 : 1),
-        .bytes = (over_time(p) ? 24 : 16) * updates, /* b, x; over time b twice */
+        .bytes = (over_time(p) && layout.ranks > 1 ? 24 : 16) * updates, /* b, x; over ranks in time b twice */
         .pattern = SABLE_COPY,
         .working_set = 16 * updates,
         .bytes_network = over_time(p) ? scan_bytes_sent(p, layout) : 0,
@@ -170,11 +170,15 @@ static int reference(struct scan_state *s, struct sable_context *context, struct
     return error->code;
 }
 
+bool scan_streams(const struct scan_state *s)
+{
+    return 16 * (double)s->row * (double)s->part.steps > 0x1p25; /* x would only push b out of the caches */
+}
+
 static void by_channels(struct scan_state *s, const struct sable_context *context)
 {
     const int64_t half = context->fault == FAULT_LOST_CARRY ? s->part.steps / 2 : 0;
-    const bool stream =
-        16 * (double)s->row * (double)s->part.steps > 0x1p25; /* x would only push b out of the caches */
+    const bool stream = scan_streams(s);
     if (half > 0) {
         sable_scan(s->row, half, s->a, s->b, s->state, s->x, stream);
         memset(s->state, 0, (size_t)(2 * s->row) * sizeof *s->state);

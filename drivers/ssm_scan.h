@@ -56,6 +56,9 @@ void scan_free(void *state);
 /* Bytes that a rank sends in a run. */
 double scan_bytes_sent(const struct scan_params *params, struct sable_layout layout);
 
+/* Whether x goes around the caches. */
+bool scan_streams(const struct scan_state *scan);
+
 /* Room and counts of the exchange, for part and row of `scan`; NULL: out of memory. */
 struct scan_exchange *scan_exchange_plan(const struct scan_state *scan, struct sable_layout layout);
 void scan_exchange_free(struct scan_exchange *exchange);

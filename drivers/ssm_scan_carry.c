@@ -131,16 +131,22 @@ static int exchange(struct scan_state *s, struct sable_context *context, struct 
 int scan_over_time(struct scan_state *s, bool forget, struct sable_context *context, struct sable_error *error)
 {
     const int64_t row = 2 * s->row, steps = s->part.steps, chunks = s->part.chunks, chunk = s->params.chunk;
-    memset(s->ends, 0, (size_t)(row * chunks) * sizeof *s->ends);
-    if (s->params.length > chunk) /* a single chunk's end is nobody's beginning */
-        sable_scan_chunks(s->row, steps, chunk, s->a, s->b, s->ends, NULL);
+    const bool stream = scan_streams(s);
+    if (context->layout.ranks == 1 && !forget) {
+        for (int64_t i = 0; i < row; i++)
+            s->carry[i] = (double)s->x0[i];
+        sable_scan_through(s->row, steps, chunk, s->a, s->b, s->carry, s->ends, s->x, stream);
+        memcpy(s->state, s->ends + row * (chunks - 1), (size_t)row * sizeof *s->state);
+        return SABLE_OK;
+    }
+    sable_scan_ends(s->row, steps, chunk, s->a, s->b, s->ends);
     sable_phase(context, SCAN_PHASE_CARRY);
     if (exchange(s, context, error))
         return error->code;
     if (forget && chunks > 0)
         memset(s->ends + row, 0, (size_t)(row * (chunks - 1)) * sizeof *s->ends);
     sable_phase(context, SCAN_PHASE_RESCAN);
-    sable_scan_chunks(s->row, steps, chunk, s->a, s->b, s->ends, s->x);
+    sable_scan_chunks(s->row, steps, chunk, s->a, s->b, s->ends, s->x, stream);
     if (chunks > 0)
         memcpy(s->state, s->ends + row * (chunks - 1), (size_t)row * sizeof *s->state);
     return SABLE_OK;

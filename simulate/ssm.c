@@ -6,7 +6,9 @@
 
 STAND_IN(ssm_draw);
 STAND_IN(sable_scan);
+STAND_IN(sable_scan_ends);
 STAND_IN(sable_scan_chunks);
+STAND_IN(sable_scan_through);
 STAND_IN(sable_scan_carry);
 
 double __wrap_ssm_draw(uint64_t seed, enum ssm_purpose purpose, int64_t index, double low, double high)
@@ -22,10 +24,23 @@ void __wrap_sable_scan(int64_t states, int64_t length, const float *a, const flo
     simulate_units((double)states * (double)length);
 }
 
-void __wrap_sable_scan_chunks(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b,
-                              float *seed, float *x)
+void __wrap_sable_scan_ends(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b, float *ends)
 {
-    (void)chunk, (void)a, (void)b, (void)seed, (void)x;
+    (void)chunk, (void)a, (void)b, (void)ends;
+    simulate_units((double)states * (double)length);
+}
+
+void __wrap_sable_scan_through(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b,
+                               double *carry, float *ends, float *x, bool stream)
+{
+    (void)chunk, (void)a, (void)b, (void)carry, (void)ends, (void)x, (void)stream;
+    simulate_units(2 * (double)states * (double)length);
+}
+
+void __wrap_sable_scan_chunks(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b,
+                              float *seed, float *x, bool stream)
+{
+    (void)chunk, (void)a, (void)b, (void)seed, (void)x, (void)stream;
     simulate_units((double)states * (double)length);
 }
 

@@ -387,4 +387,34 @@ static inline void lanes_complex_multiply(lanes a, lanes b, lanes c, lanes d, la
     *im = lanes_fma(a, d, b * c);
 }
 
+/* The LANES × LANES block of rows `pitch` floats apart, transposed: to[i] is column i. */
+static inline __attribute__((always_inline)) void lanes_load_columns(const float *from, int64_t pitch, lanes to[LANES])
+{
+#if defined(__AVX512F__)
+    /* Rows r, 4 + r, 8 + r, 12 + r of four columns in one vector: loads with a mask go to two ports, shuffles to one.
+     */
+    for (int i = 0; i < 16; i += 4) {
+        __m512 four[4];
+        for (int r = 0; r < 4; r++) {
+            const float *at = from + r * pitch + i;
+            four[r] = _mm512_castps128_ps512(_mm_loadu_ps(at));
+            four[r] = _mm512_mask_broadcast_f32x4(four[r], 0x00f0, _mm_loadu_ps(at + 4 * pitch));
+            four[r] = _mm512_mask_broadcast_f32x4(four[r], 0x0f00, _mm_loadu_ps(at + 8 * pitch));
+            four[r] = _mm512_mask_broadcast_f32x4(four[r], 0xf000, _mm_loadu_ps(at + 12 * pitch));
+        }
+        for (int half = 0; half < 2; half++) {
+            __m512 a = half ? _mm512_unpackhi_ps(four[0], four[1]) : _mm512_unpacklo_ps(four[0], four[1]);
+            __m512 b = half ? _mm512_unpackhi_ps(four[2], four[3]) : _mm512_unpacklo_ps(four[2], four[3]);
+            __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+            to[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+            to[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+        }
+    }
+#else
+    for (int i = 0; i < LANES; i++)
+        to[i] = lanes_load(from + i * pitch);
+    lanes_transpose(to);
+#endif
+}
+
 #endif

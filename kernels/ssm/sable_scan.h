@@ -20,16 +20,27 @@ extern "C" {
  * write x around the caches, where M allows it (a multiple of 16). */
 void sable_scan(int64_t states, int64_t length, const float *a, const float *b, float *state, float *x, bool stream);
 
-/* The same, cut into chunks of `chunk` steps that threads share, each from its own row of `seed` [chunks, 2, M], which
- * is replaced by the chunk's last x. Without `x` (NULL) only these are wanted. With fewer states than a vector has
- * lanes, lanes lie over chunks. */
+/* What each chunk of `chunk` steps ends with from 0: `ends` [chunks, 2, M], for threads to share. M < SABLE_SCAN_FEW:
+ * by sixteen interleaved recurrences with a^16, so that b is read as it lies and no step waits for the one before. */
+enum { SABLE_SCAN_FEW = 16, SABLE_SCAN_APART = 16 };
+void sable_scan_ends(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b, float *ends);
+
+/* The steps of chunks that threads share, each from its own row of `seed` [chunks, 2, M], which is replaced by the
+ * chunk's last x. With fewer states than a vector has lanes, lanes lie over chunks. `stream` as above, where a chunk's
+ * size allows it. */
 void sable_scan_chunks(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b, float *seed,
-                       float *x);
+                       float *x, bool stream);
 
 /* For `count` chunks in order, the state before each from `carry` [2, states] (float64; afterwards the state behind the
  * last), and in `ends` [count, 2, states] what each chunk ends with from 0, replaced by what it begins with:
  * carry ← a^chunk carry + end, in float64. */
 void sable_scan_carry(int64_t states, int64_t count, int64_t chunk, const float *a, float *ends, double *carry);
+
+/* All three, where the whole time is here: a few chunks at a time go from their ends to x while b is in L2, and carries
+ * go from thread to thread in the order of time. The same bits as one after the other; `ends` becomes what each chunk
+ * ends with, `carry` is no use afterwards. */
+void sable_scan_through(int64_t states, int64_t length, int64_t chunk, const float *a, const float *b, double *carry,
+                        float *ends, float *x, bool stream);
 
 /* The formula in float64; one thread. */
 void sable_scan_reference(int64_t states, int64_t length, const float *a, const float *b, double *state, float *x);

@@ -295,7 +295,7 @@ def test_native_carries_are_right_and_not_digested(run, tmp_path, ranks, threads
     assert native != fixed
 
 
-@pytest.mark.parametrize("sizes", [(1, 1), (3, 5), (5, 13)])
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (3, 5), (5, 13)])
 def test_chunks_in_lanes_give_the_bits_of_chunks_in_turn(run, tmp_path, sizes):
     """SIMD levels differ in lanes, so they cut M and the chunks in other places."""
     channels, states = sizes
@@ -306,6 +306,17 @@ def test_chunks_in_lanes_give_the_bits_of_chunks_in_turn(run, tmp_path, sizes):
         if told.code != 2:
             assert told.code == 0, told
             digests.add(told.json["runs"][0]["digest"])
+    assert len(digests) == 1
+
+
+def test_a_long_scan_of_one_state_has_the_same_bits_in_one_pass_and_in_two(run):
+    """One rank goes through time once, x around the caches; two ranks read b twice."""
+    rules = ("-s", "channels=1", "-s", "states=1", "-s", "length=2200001", "-s", "strategy=sequence")
+    digests = set()
+    for level, ranks, threads in (("v4", None, 1), ("v4", None, 2), ("v3", None, 1), ("v4", 2, 1)):
+        told = run("run", "ssm/scan", *ONCE, *rules, "--json", env={"SABLE_ISA": level}, ranks=ranks, threads=threads)
+        assert told.code == 0, told
+        digests.add(told.json["runs"][0]["digest"])
     assert len(digests) == 1
 
 
