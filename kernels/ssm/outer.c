@@ -25,29 +25,15 @@ static int64_t lay_out(const struct sable_outer *m, int64_t chunk, int64_t heads
 {
     int64_t at = 0;
     *w = (struct outer_work){.steps = up_to(chunk + 5, 16), .keys = up_to(m->keys, 16), .values = up_to(m->values, 16)};
-    const int64_t square = w->steps * w->steps, keys = w->steps * w->keys, values = w->steps * w->values;
+    w->pitch = w->keys / 16 % 2 ? w->keys : w->keys + 16;
+    const int64_t square = w->steps * w->steps, keys = w->steps * w->pitch, values = w->steps * w->values;
     float **const arrays[] = {&w->scores, &w->weights, &w->turned, &w->v,     &w->decayed, &w->o,      &w->q,
                               &w->k,      &w->w,       &w->q_in,   &w->k_out, &w->row_q,   &w->row_in, &w->high,
-                              &w->low,    &w->in,      &w->out,    &w->end,   &w->state};
-    const int64_t sizes[] = {square,
-                             square,
-                             keys,
-                             values,
-                             values,
-                             values,
-                             keys,
-                             keys,
-                             keys,
-                             keys,
-                             keys,
-                             keys,
-                             w->steps,
-                             w->steps,
-                             w->steps,
-                             w->steps,
-                             w->steps,
-                             w->keys,
-                             heads * w->keys * w->values};
+                              &w->low,    &w->a,       &w->in,     &w->out,   &w->end,     &w->state};
+    const int64_t sizes[] = {square,   square,   keys,     values,   values,
+                             values,   keys,     keys,     keys,     keys,
+                             keys,     keys,     w->steps, w->steps, w->steps,
+                             w->steps, w->steps, w->steps, w->keys,  heads * w->keys * w->values};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         *arrays[i] = cut(base, &at, sizes[i]);
     w->sum = (double *)(void *)cut(base, &at, 2 * keys + 2 * w->keys);
@@ -88,7 +74,7 @@ static int64_t heads_of_unit(const struct sable_outer_block *block, int64_t othe
 {
     int64_t best = 1;
     double least = INFINITY, threads = (double)omp_get_max_threads();
-    for (int64_t heads = 1; heads <= OUTER_HEADS; heads *= 2) {
+    for (int64_t heads = 1; heads <= OUTER_HEADS; heads++) {
         double units = (double)((block->heads + heads - 1) / heads * others);
         double time = ceil(units / threads) * ((double)heads + 0.25); /* scores cost about a quarter of a head */
         if (time < least)

@@ -15,21 +15,25 @@
 
 static void load_values(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
 {
-    for (int64_t t = 0; t < steps; t++) {
-        const float *v = m->v + (at + t * m->heads) * m->values;
-        float weight = m->weight ? m->weight[at + t * m->heads] : 1, *to = w->v + t * w->values;
+    pad(steps, m->values, m->v + at * m->values, m->heads * m->values, w->v, w->values);
+    const int64_t behind = w->steps - steps < TILE_ROWS ? w->steps - steps : TILE_ROWS; /* that a tile may read */
+    memset(w->v + steps * w->values, 0, (size_t)(behind * w->values) * sizeof *w->v);
+}
+
+static void load_weighted_values(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
+{
+    load_values(m, w, at, steps);
+    for (int64_t t = 0; m->weight && t < steps; t++)
         for (int64_t p = 0; p < m->values; p++)
-            to[p] = weight * v[p];
-    }
-    memset(w->v + steps * w->values, 0, (size_t)((w->steps - steps) * w->values) * sizeof *w->v);
+            w->v[t * w->values + p] *= m->weight[at + t * m->heads];
 }
 
 static void load_keys(const struct sable_outer *m, const struct outer_work *w, int64_t sequence, int64_t head,
                       int64_t begin, int64_t steps)
 {
     const int64_t at = ((sequence * m->length + begin) * m->groups + group_of(m, head)) * m->keys;
-    pad(steps, m->keys, m->q + at, m->groups * m->keys, w->q, w->keys);
-    pad(steps, m->keys, m->k + at, m->groups * m->keys, w->k, w->keys);
+    pad(steps, m->keys, m->q + at, m->groups * m->keys, w->q, w->pitch);
+    pad(steps, m->keys, m->k + at, m->groups * m->keys, w->k, w->pitch);
 }
 
 static void load_outputs(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps,
@@ -76,7 +80,7 @@ static void outputs_of_state(const struct sable_outer *m, const struct outer_wor
                               .columns = w->values,
                               .depth = m->keys,
                               .a = m->bonus ? w->q_in : w->q,
-                              .row_stride = w->keys,
+                              .row_stride = w->pitch,
                               .depth_stride = 1,
                               .b = state,
                               .b_pitch = w->values,
@@ -118,22 +122,24 @@ static const float *decayed_values(const struct sable_outer *m, const struct out
     return w->decayed;
 }
 
-static void next_state(const struct sable_outer *m, const struct outer_work *w, int64_t steps, bool add, float *state)
+static void next_state(const struct sable_outer *m, const struct outer_work *w, int64_t steps, bool add,
+                       const struct rows_ahead *ahead, float *state)
 {
     if (m->bonus)
         keys_to_end(w, steps);
     const struct product x = {.rows = m->keys,
                               .columns = w->values,
                               .depth = steps,
-                              .a = m->bonus ? w->k_out : w->turned, /* k by rows would crowd a few sets of L1 */
-                              .row_stride = m->bonus ? 1 : w->steps,
-                              .depth_stride = m->bonus ? w->keys : 1,
+                              .a = m->bonus ? w->k_out : w->k,
+                              .row_stride = 1,
+                              .depth_stride = w->pitch,
                               .b = decayed_values(m, w, steps),
                               .b_pitch = w->values,
                               .c = state,
                               .c_pitch = w->values,
                               .factor = w->end,
-                              .factor_stride = m->bonus ? 1 : 0};
+                              .factor_stride = m->bonus ? 1 : 0,
+                              .ahead = ahead};
     if (add)
         product(PRODUCT, FULL, &x);
     else
@@ -142,12 +148,12 @@ static void next_state(const struct sable_outer *m, const struct outer_work *w, 
 
 static void scores_of_group(const struct sable_outer *m, const struct outer_work *w, int64_t steps)
 {
-    turn(w, steps, m->keys, w->k, w->keys);
+    turn(w, steps, w->k);
     const struct product x = {.rows = steps,
                               .columns = to_16(steps),
                               .depth = m->keys,
                               .a = w->q,
-                              .row_stride = w->keys,
+                              .row_stride = w->pitch,
                               .depth_stride = 1,
                               .b = w->turned,
                               .b_pitch = w->steps,
@@ -156,11 +162,51 @@ static void scores_of_group(const struct sable_outer *m, const struct outer_work
     product(PRODUCT, LOWER_RESULT, &x);
 }
 
+/* What the next head reads first, or the first one in the next chunk, which begins with a new q and k, too: of these
+ * each head asks for its share. */
+static void look_ahead(const struct sable_outer *m, int64_t sequence, int64_t head, int64_t heads, int64_t h,
+                       int64_t begin, int64_t end, struct rows_ahead *ahead)
+{
+    const int64_t steps = end - begin, left = m->length - end < steps ? m->length - end : steps;
+    const bool last = h + 1 == head + heads;
+    const int64_t at = (sequence * m->length + (last ? end : begin)) * m->heads + (last ? head : h + 1);
+    *ahead++ = (struct rows_ahead){.from = m->v + at * m->values,
+                                   .rows = last ? left : steps,
+                                   .columns = m->values,
+                                   .pitch = m->heads * m->values};
+    const int64_t from = left * (h - head) / heads, to = left * (h - head + 1) / heads, pitch = m->groups * m->keys;
+    const int64_t key = (sequence * m->length + end + from) * pitch + group_of(m, head) * m->keys;
+    for (int i = 0; i < 2; i++)
+        *ahead++ =
+            (struct rows_ahead){.from = (i ? m->k : m->q) + key, .rows = to - from, .columns = m->keys, .pitch = pitch};
+}
+
+static void outputs(const struct sable_outer *m, const struct outer_work *w, int parts, int64_t at, int64_t head,
+                    int64_t steps, const float *state, float *o)
+{
+    const bool streams = (parts & OUTER_CARRIED) && whole_lines(m, o) && MOST_VECTORS * LANES >= 16;
+    if (parts & OUTER_LOCAL) {
+        if (m->bonus)
+            weigh_by_key(m, w, head, steps);
+        else
+            weigh(m, w, head, steps);
+        outputs_of_chunk(w, steps);
+        if (m->bonus)
+            add_skip(m, w, at, head, steps);
+    } else if (parts & OUTER_CARRIED)
+        load_outputs(m, w, at, steps, o);
+    if (parts & OUTER_CARRIED)
+        outputs_of_state(m, w, steps, state, streams ? o + at * m->values : NULL);
+    if ((parts & (OUTER_LOCAL | OUTER_CARRIED)) && !streams)
+        store_outputs(m, w, at, steps, o);
+}
+
 void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct outer_work *w, int parts,
                                        int64_t sequence, int64_t head, int64_t heads, int64_t begin, int64_t end,
                                        float *o)
 {
     const int64_t steps = end - begin;
+    struct rows_ahead ahead[4] = {{0}};
     int64_t group = -1;
     memset(w->between, 0, (size_t)w->keys * sizeof *w->between);
     for (int64_t h = head; h < head + heads; h++) {
@@ -172,34 +218,17 @@ void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct
                 scores_of_group(m, w, steps);
             group = group_of(m, h);
         }
-        load_values(m, w, at, steps);
-        /* of the next head, or of the first one in the next chunk */
-        const int64_t next = h + 1 < head + heads       ? at + 1
-                             : end + steps <= m->length ? (sequence * m->length + end) * m->heads + head
-                                                        : -1;
-        const bool weighs = !m->bonus && (parts & OUTER_LOCAL);
-        if (!weighs && next >= 0)
-            fetch_values(m, next, steps);
-        if (m->bonus)
+        if (m->bonus) {
+            load_weighted_values(m, w, at, steps);
             sums_by_key(m, w, at, steps);
-        else
+        } else {
+            load_values(m, w, at, steps);
             sums(m, w, at, steps);
-        if (parts & OUTER_LOCAL) {
-            if (m->bonus)
-                weigh_by_key(m, w, h, steps);
-            else
-                weigh(m, w, steps, next);
-            outputs_of_chunk(w, steps);
-            add_skip(m, w, at, h, steps);
-        } else if (parts & OUTER_CARRIED)
-            load_outputs(m, w, at, steps, o);
-        const bool streams = (parts & OUTER_CARRIED) && whole_lines(m, o) && MOST_VECTORS * LANES >= 16;
-        if (parts & OUTER_CARRIED)
-            outputs_of_state(m, w, steps, state, streams ? o + at * m->values : NULL);
-        if ((parts & (OUTER_LOCAL | OUTER_CARRIED)) && !streams)
-            store_outputs(m, w, at, steps, o);
+        }
+        outputs(m, w, parts, at, h, steps, state, o);
+        look_ahead(m, sequence, head, heads, h, begin, end, ahead);
         if (parts & (OUTER_STATE | OUTER_ADD))
-            next_state(m, w, steps, parts & OUTER_ADD, state);
+            next_state(m, w, steps, parts & OUTER_ADD, ahead, state);
     }
     lanes_stream_end();
 }
@@ -232,7 +261,7 @@ static inline __attribute__((always_inline)) void advance(bool by_key, int vecto
         for (int j = 0; j < vectors; j++)
             s[i][j] = lanes_load(state + i * w->values + j * LANES);
     for (int64_t t = 0; t < steps; t++) {
-        const float *k = w->k + t * w->keys + n, *q = w->q + t * w->keys + n, *decay = w->w + t * w->keys + n;
+        const float *k = w->k + t * w->pitch + n, *q = w->q + t * w->pitch + n, *decay = w->w + t * w->pitch + n;
         const float *v = w->v + t * w->values + column;
         float *o = w->o + t * w->values + column;
 #pragma GCC unroll 4
@@ -270,7 +299,7 @@ void SABLE_ISA_NAME(sable_outer_steps)(const struct sable_outer *m, const struct
 {
     const int64_t steps = end - begin, at = (sequence * m->length + begin) * m->heads + head;
     load_keys(m, w, sequence, head, begin, steps);
-    load_values(m, w, at, steps);
+    load_weighted_values(m, w, at, steps);
     memset(w->o, 0, (size_t)(steps * w->values) * sizeof *w->o);
     if (m->bonus) {
         sums_by_key(m, w, at, steps);
@@ -301,12 +330,12 @@ static void outputs_of_pair(const struct sable_outer *m, const struct outer_work
     const float *values = decayed_values(m, w, steps);
     if (m->bonus)
         keys_to_end(w, steps);
-    turn(w, steps, m->keys, m->bonus ? w->k_out : w->k, w->keys);
+    turn(w, steps, m->bonus ? w->k_out : w->k);
     const struct product scores = {.rows = rows,
                                    .columns = to_16(steps),
                                    .depth = m->keys,
                                    .a = w->row_q,
-                                   .row_stride = w->keys,
+                                   .row_stride = w->pitch,
                                    .depth_stride = 1,
                                    .b = w->turned,
                                    .b_pitch = w->steps,
@@ -333,16 +362,18 @@ void SABLE_ISA_NAME(sable_outer_pairs)(const struct sable_outer *m, const struct
 {
     const int64_t rows = end - begin, at = (sequence * m->length + begin) * m->heads + head;
     SABLE_ISA_NAME(sable_outer_chunk)(m, w, OUTER_LOCAL, sequence, head, 1, begin, end, o);
-    memcpy(w->row_q, m->bonus ? w->q_in : w->q, (size_t)(rows * w->keys) * sizeof *w->q);
+    memcpy(w->row_q, m->bonus ? w->q_in : w->q, (size_t)(rows * w->pitch) * sizeof *w->q);
     memcpy(w->row_in, w->in, (size_t)rows * sizeof *w->in);
     for (int64_t from = begin - chunk; from >= 0; from -= chunk) {
         const int64_t before = (sequence * m->length + from) * m->heads + head;
         load_keys(m, w, sequence, head, from, chunk);
-        load_values(m, w, before, chunk);
-        if (m->bonus)
+        if (m->bonus) {
+            load_weighted_values(m, w, before, chunk);
             sums_by_key(m, w, before, chunk);
-        else
+        } else {
+            load_values(m, w, before, chunk);
             sums(m, w, before, chunk);
+        }
         outputs_of_pair(m, w, rows, chunk);
         for (int64_t n = 0; n < (m->bonus ? w->keys : 1); n++)
             w->between[n] += m->bonus ? w->sum[chunk * w->keys + n] : w->sum[chunk - 1];

@@ -4,20 +4,22 @@
 #include "sable_isa.h"
 #include "sable_outer.h"
 
-enum { OUTER_HEADS = 8 /* of a unit: they share the products q·k of a group */, OUTER_SUB = 16 };
+enum { OUTER_HEADS = 12 /* of a unit: they share the products q·k of a group */, OUTER_SUB = 16 };
 
 /* What a thread needs, all rows padded: `steps` = Q to whole vectors behind the last row tile, `keys`, `values` = N and
- * P to 16. Padding holds zeros. */
+ * P to 16, `pitch` = N to an odd number of cache lines, so that a column of a power of two rows is spread over L1.
+ * Padding holds zeros. */
 struct outer_work {
-    int64_t steps, keys, values;
+    int64_t steps, keys, values, pitch;
     float *scores, *weights; /* [steps, steps] */
     float *turned;           /* [keys, steps]: k of a chunk, lanes over steps */
-    float *v, *decayed, *o;  /* [steps, values]: a v; a v decayed to the chunk's end; outputs */
-    float *q, *k, *w;        /* [steps, keys] */
-    float *q_in, *k_out;     /* [steps, keys]: q from the chunk's start, k to its end */
+    float *v, *decayed, *o;  /* [steps, values]: v (by key: a v); a v decayed to the chunk's end; outputs */
+    float *q, *k, *w;        /* [steps, pitch] */
+    float *q_in, *k_out;     /* [steps, pitch]: q from the chunk's start, k to its end */
     float *row_q, *row_in;   /* q and `in` of later steps, for pairs of chunks */
     float *high, *low;       /* [steps]: sums of g log₂e in two parts */
-    float *in, *out;         /* [steps]: exponentials of sums of g, from the start and to the end */
+    float *a;                /* [steps]: weights of values */
+    float *in, *out;         /* [steps]: exponentials of sums of g from the start; to the end, times a */
     float *end;              /* [keys]: decay of the whole chunk */
     float *state;            /* [OUTER_HEADS, keys, values] */
     double *sum;             /* [steps + 1, keys]: sums of g */
