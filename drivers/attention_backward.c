@@ -1,6 +1,6 @@
-/* attention/backward: the gradients dq, dk, dv of scaled dot-product attention, fp32, with the weights computed again
- * from q, k and the log-sum-exp: five matrix products where the forward pass has two. It measures the multiply-add
- * limit of a core on products of which two go across lanes. Mathematics, work model, parallel scheme:
+/* attention/backward: the gradients dq, dk, dv of scaled dot-product attention, fp32 or bf16, with the weights computed
+ * again from q, k and the log-sum-exp: five matrix products where the forward pass has two. It measures the
+ * multiply-add limit of a core on products of which two go across lanes. Mathematics, work model, parallel scheme:
  * docs/attention.md. */
 #include <math.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@ static const struct sable_param parameters[] = {
     ATTENTION_PARAMETERS(
         strategies,
         "keys of a task: dk and dv of so many stay in a core's cache; it defines the bits, and is the pipeline's unit"),
+    ATTENTION_TYPE("q, k, v and dout"),
     {0},
 };
 static const struct sable_class classes[] = {{"T", "batch=2 heads=6 kv_heads=3 queries=77 keys=131 dim=20 leaf=16"},
@@ -66,7 +67,8 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     double pairs = gradient_pairs(s, keys), held = (double)(count * keys.count), dims = (double)(s->dim + s->dim_v);
     bool sends = strategy == GRADIENT_PIPELINE && layout.rank + 1 < layout.ranks;
     double flops = 2 * (3 * (double)s->dim + 2 * (double)s->dim_v) * pairs * heads;
-    double bytes = 4 * (rows * (2 * dims + (double)s->dim + 1) + 2 * held * dims);
+    double words = (double)(attention_words(s, s->dim) + attention_words(s, s->dim_v)); /* of q and dout, of k and v */
+    double bytes = 4 * (rows * (words + dims + (double)s->dim + 1) + held * (words + dims));
     *work = (struct sable_work){
         .items = flops,
         .flops_fp32 = flops,
@@ -198,7 +200,7 @@ static const struct sable_variant variants[] = {
 
 const struct sable_workload sable_attention_backward_workload = {
     .name = "attention/backward",
-    .summary = "gradients dq, dk, dv of exact softmax attention, weights recomputed, fp32",
+    .summary = "gradients dq, dk, dv of exact softmax attention, weights recomputed, fp32 or bf16",
     .source = "Vaswani et al. (2017); Dao et al., FlashAttention (2022), algorithm 4; Higham (2002)",
     .fom = {"multiply-adds", "GFLOP/s", 1e9},
     .params_size = sizeof(struct attention_params),

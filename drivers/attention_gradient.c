@@ -70,7 +70,8 @@ double gradient_memory(const struct sable_attention_shape *s, int strategy, stru
     gradient_part(s, reference ? GRADIENT_HEADS : strategy, layout, &first, &count, &keys, NULL);
     double dims = (double)(s->dim + s->dim_v), threads = layout.threads, group = (double)gradient_group(s);
     double rows = (double)count * group * (double)s->queries, held = (double)count * (double)keys.count;
-    double floats = rows * (2 * dims + (double)s->dim_v + 1) + 2 * held * dims;     /* all but one dim of dq … */
+    double saved = dims - (double)(attention_words(s, s->dim) + attention_words(s, s->dim_v)); /* by bf16 */
+    double floats = rows * (2 * dims + (double)s->dim_v + 1) + 2 * held * dims - (rows + held) * saved;
     double head = (double)s->keys * dims + group * (double)s->queries * (dims + 1); /* forward, and the proof */
     double proof = threads * (double)(3 * s->keys + 8 * (s->dim + s->dim_v)) * 8;
     double share = (double)(s->batch * s->kv_heads) / layout.ranks + 1; /* outputs: rows of all heads */
@@ -85,13 +86,14 @@ static int allocate(struct gradient *g, int fault, struct sable_error *error)
 {
     const struct sable_attention_shape *s = &g->shape;
     int64_t heads = g->kv_count * gradient_group(s), rows = heads * s->queries, held = g->kv_count * g->keys.count;
+    const int64_t words = attention_words(s, s->dim), words_v = attention_words(s, s->dim_v);
     struct sable_attention_shape computed = *s;
     computed.scale *= fault == GRADIENT_WRONG_SCALE ? 1.01 : 1;
-    g->q = sable_array(rows, s->dim, sizeof *g->q), g->dq = sable_array(rows, s->dim, sizeof *g->dq);
-    g->dout = sable_array(rows, s->dim_v, sizeof *g->dout), g->out = sable_array(rows, s->dim_v, sizeof *g->out);
+    g->q = sable_array(rows, words, sizeof *g->q), g->dq = sable_array(rows, s->dim, sizeof *g->dq);
+    g->dout = sable_array(rows, words_v, sizeof *g->dout), g->out = sable_array(rows, s->dim_v, sizeof *g->out);
     g->lse = sable_array(rows, 1, sizeof *g->lse);
-    g->k = sable_array(held, s->dim, sizeof *g->k), g->dk = sable_array(held, s->dim, sizeof *g->dk);
-    g->v = sable_array(held, s->dim_v, sizeof *g->v), g->dv = sable_array(held, s->dim_v, sizeof *g->dv);
+    g->k = sable_array(held, words, sizeof *g->k), g->dk = sable_array(held, s->dim, sizeof *g->dk);
+    g->v = sable_array(held, words_v, sizeof *g->v), g->dv = sable_array(held, s->dim_v, sizeof *g->dv);
     int64_t kv = g->kv_count > 0 ? g->kv_count : 1;
     g->backward =
         sable_attention_backward_create(&computed, kv, g->keys.count > 0 ? g->keys.count : 1, g->layout.threads);
@@ -112,32 +114,32 @@ void gradient_free(struct gradient *g)
 
 /* ---- Inputs, and the forward pass ---- */
 
-static void look_at(struct gradient *g, const float *x, int64_t n)
+struct attention_rank gradient_source(const struct gradient *g)
 {
-    for (int64_t i = 0; i < n; i++)
-        g->finite = g->finite && isfinite(x[i]);
+    return (struct attention_rank){.shape = g->shape, .rounded = g->rounded};
 }
 
 static int fill(struct gradient *g, const struct sable_context *context, struct sable_error *error)
 {
     const struct sable_attention_shape *s = &g->shape;
-    const struct attention_rank source = {.shape = *s};
-    int64_t group = gradient_group(s);
+    const struct attention_rank source = gradient_source(g);
+    const int64_t group = gradient_group(s), words = attention_words(s, s->dim), words_v = attention_words(s, s->dim_v);
+    const struct sable_attention_rows queries = {0, s->queries};
     for (int64_t kv = 0; kv < g->kv_count; kv++) {
-        int64_t at = kv * g->keys.count, first = g->keys.first, n = g->keys.count;
-        if (attention_fetch(&source, context, TENSOR_K, g->kv_first + kv, first, n, g->k + at * s->dim, error) ||
-            attention_fetch(&source, context, TENSOR_V, g->kv_first + kv, first, n, g->v + at * s->dim_v, error))
+        int64_t at = kv * g->keys.count, head = g->kv_first + kv;
+        if (attention_fetch_rows(&source, context, TENSOR_K, head, g->keys, g->k + at * words, &g->finite, error) ||
+            attention_fetch_rows(&source, context, TENSOR_V, head, g->keys, g->v + at * words_v, &g->finite, error))
             return error->code;
         for (int64_t h = kv * group; h < (kv + 1) * group; h++) {
-            int64_t head = g->kv_first * group + h, row = h * s->queries;
-            if (attention_fetch(&source, context, TENSOR_Q, head, 0, s->queries, g->q + row * s->dim, error) ||
-                attention_fetch(&source, context, TENSOR_DOUT, head, 0, s->queries, g->dout + row * s->dim_v, error))
+            int64_t row = h * s->queries;
+            head = g->kv_first * group + h;
+            if (attention_fetch_rows(&source, context, TENSOR_Q, head, queries, g->q + row * words, &g->finite,
+                                     error) ||
+                attention_fetch_rows(&source, context, TENSOR_DOUT, head, queries, g->dout + row * words_v, &g->finite,
+                                     error))
                 return error->code;
         }
     }
-    int64_t rows = g->kv_count * group * s->queries, held = g->kv_count * g->keys.count;
-    look_at(g, g->q, rows * s->dim), look_at(g, g->dout, rows * s->dim_v);
-    look_at(g, g->k, held * s->dim), look_at(g, g->v, held * s->dim_v);
     return SABLE_OK;
 }
 
@@ -146,17 +148,18 @@ static int forward(struct gradient *g, const struct sable_context *context, int6
                    struct sable_error *error)
 {
     const struct sable_attention_shape *s = &g->shape;
-    const struct attention_rank source = {.shape = *s};
+    const struct attention_rank source = gradient_source(g);
+    const struct sable_attention_rows all = {0, s->keys};
     int64_t group = gradient_group(s), row = kv * group * s->queries;
     const struct sable_attention_part part = {(g->kv_first + kv) * group, group, {{0, s->queries}, {s->queries, 0}}};
-    if (attention_fetch(&source, context, TENSOR_K, g->kv_first + kv, 0, s->keys, k, error) ||
-        attention_fetch(&source, context, TENSOR_V, g->kv_first + kv, 0, s->keys, v, error))
+    if (attention_fetch_rows(&source, context, TENSOR_K, g->kv_first + kv, all, k, &g->finite, error) ||
+        attention_fetch_rows(&source, context, TENSOR_V, g->kv_first + kv, all, v, &g->finite, error))
         return error->code;
     struct sable_attention *a = sable_attention_create(s, &part, g->layout.threads, 0, NULL);
     if (!a)
         return sable_fail(error, SABLE_ENVIRONMENT, "attention/backward: out of memory for the forward pass");
     const struct sable_attention_keys range = {0, s->keys, k, v, s->keys};
-    sable_attention(a, g->q + row * s->dim, 1, &range, g->out + row * s->dim_v, g->lse + row);
+    sable_attention(a, g->q + row * attention_words(s, s->dim), 1, &range, g->out + row * s->dim_v, g->lse + row);
     sable_attention_free(a);
     return SABLE_OK;
 }
@@ -166,7 +169,8 @@ static int forward_all(struct gradient *g, const struct sable_context *context, 
 {
     const struct sable_attention_shape *s = &g->shape;
     bool shared = g->strategy == GRADIENT_PIPELINE && g->layout.ranks > 1;
-    float *k = sable_array(s->keys, s->dim, sizeof *k), *v = sable_array(s->keys, s->dim_v, sizeof *v);
+    float *k = sable_array(s->keys, attention_words(s, s->dim), sizeof *k);
+    float *v = sable_array(s->keys, attention_words(s, s->dim_v), sizeof *v);
     if (!k || !v)
         sable_fail(error, SABLE_ENVIRONMENT, "attention/backward: out of memory for the forward pass");
     for (int64_t kv = 0; kv < g->kv_count && !error->code; kv++)
@@ -214,6 +218,8 @@ int gradient_make(const struct attention_params *params, struct sable_context *c
         sable_fail(error, SABLE_BAD_INPUT, "attention/backward: more queries than MPI counts");
     if (sable_agree(context->comm, error))
         return error->code;
+    g->rounded = g->shape.bf16;
+    g->shape.bf16 = g->rounded && !reference; /* the textbook computes with floats of the rounded values */
     gradient_part(&g->shape, g->strategy, g->layout, &g->kv_first, &g->kv_count, &g->keys, &g->has_dq);
     allocate(g, context->fault, error);
     if (!error->code)
@@ -228,10 +234,10 @@ int gradient_make(const struct attention_params *params, struct sable_context *c
 /* As if the second half of the keys held here had never arrived. Doing it again changes nothing. */
 static void make_stale(struct gradient *g)
 {
-    int64_t half = g->keys.count / 2, dim = g->shape.dim;
+    int64_t half = g->keys.count / 2, words = attention_words(&g->shape, g->shape.dim);
     for (int64_t h = 0; h < g->kv_count; h++) {
-        float *k = g->k + h * g->keys.count * dim;
-        memcpy(k + (g->keys.count - half) * dim, k, (size_t)(half * dim) * sizeof *k);
+        float *k = g->k + h * g->keys.count * words;
+        memcpy(k + (g->keys.count - half) * words, k, (size_t)(half * words) * sizeof *k);
     }
 }
 
@@ -263,9 +269,10 @@ static void compute(struct gradient *g, int64_t kv, int64_t count)
 {
     const struct sable_attention_shape *s = &g->shape;
     int64_t row = kv * gradient_group(s) * s->queries, at = kv * g->keys.count;
-    const struct sable_attention_keys range = {g->keys.first, g->keys.count, g->k + at * s->dim, g->v + at * s->dim_v,
+    const int64_t words = attention_words(s, s->dim), words_v = attention_words(s, s->dim_v);
+    const struct sable_attention_keys range = {g->keys.first, g->keys.count, g->k + at * words, g->v + at * words_v,
                                                g->keys.count};
-    sable_attention_backward(g->backward, count, g->q + row * s->dim, g->dout + row * s->dim_v, g->out + row * s->dim_v,
+    sable_attention_backward(g->backward, count, g->q + row * words, g->dout + row * words_v, g->out + row * s->dim_v,
                              g->lse + row, &range, g->dq + row * s->dim, g->dk + at * s->dim, g->dv + at * s->dim_v);
 }
 

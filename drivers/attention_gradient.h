@@ -18,17 +18,19 @@ enum gradient_fault {
 
 struct gradient {
     struct sable_attention_shape shape;
-    bool reference, finite;
+    bool reference, finite, rounded; /* rounded: inputs are those of bf16, stored as such if shape.bf16 */
     int strategy;
     struct sable_layout layout;
     int64_t kv_first, kv_count;       /* key heads of the B·Hk, and the query heads that read them */
     struct sable_attention_rows keys; /* of each */
     bool has_dq;                      /* dq ends up here */
-    float *q, *dout, *out, *lse, *dq; /* [query heads][Sq][…] */
+    float *q, *dout, *out, *lse, *dq; /* [query heads][Sq][…]; q, dout, k and v of bf16 as in struct attention_rank */
     float *k, *v, *dk, *dv;           /* [key heads][keys][…] */
     struct sable_attention_backward *backward;
 };
 
+/* Where attention_fetch() gets the inputs from. */
+struct attention_rank gradient_source(const struct gradient *g);
 /* Key heads and keys of a rank; `has_dq` may be NULL. */
 void gradient_part(const struct sable_attention_shape *shape, int strategy, struct sable_layout layout, int64_t *first,
                    int64_t *count, struct sable_attention_rows *keys, bool *has_dq);

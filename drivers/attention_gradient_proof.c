@@ -70,7 +70,7 @@ static int fetch_head(const struct gradient *g, const struct sable_context *cont
                       struct sable_error *error)
 {
     const struct sable_attention_shape *s = &g->shape;
-    const struct attention_rank source = {.shape = *s};
+    const struct attention_rank source = gradient_source(g);
     int64_t group = gradient_group(s);
     if (attention_fetch(&source, context, TENSOR_K, kv, 0, s->keys, h->k, error) ||
         attention_fetch(&source, context, TENSOR_V, kv, 0, s->keys, h->v, error))
@@ -242,13 +242,24 @@ static int prove_samples(const struct gradient *g, const struct sable_context *c
 /* Of each key head: what must be 0 of each derivative, and the parts of its bound, from all ranks. */
 enum { ALONG_V, ALONG_SCALE, ALONG_SHIFT, BOUND_V, BOUND_SCALE, BOUND_SHIFT, TERMS };
 
-static void gather_terms(const struct gradient *g, int64_t kv, double long_k, double long_v, double *term)
+/* Row r of q, k, v or dout as floats, perhaps in `room`. */
+static const float *row_of(const struct gradient *g, int64_t dim, const float *array, int64_t r, float *room)
+{
+    if (!g->shape.bf16)
+        return array + r * dim;
+    for (int64_t d = 0; d < dim; d++)
+        room[d] = attention_element(&g->shape, dim, array, r, d);
+    return room;
+}
+
+static void gather_terms(const struct gradient *g, int64_t kv, double long_k, double long_v, float *room, double *term)
 {
     const struct sable_attention_shape *s = &g->shape;
     int64_t rows = gradient_group(s) * s->queries, held = g->keys.count;
     double sums = sum_of_keys(s) + sum_of_queries(s) + (double)(s->leaf + 64);
     for (int64_t i = kv * rows; i < (kv + 1) * rows && g->has_dq; i++) {
-        const float *q = g->q + i * s->dim, *dout = g->dout + i * s->dim_v;
+        const float *q = row_of(g, s->dim, g->q, i, room);
+        const float *dout = row_of(g, s->dim_v, g->dout, i, room + s->dim);
         double lse = isfinite(g->lse[i]) ? (double)g->lse[i] : 0, size_q = length(q, s->dim);
         double size = length(dout, s->dim_v), most = fabs(s->scale) * size_q * long_k, absolute = 0, all = 0;
         for (int64_t d = 0; d < s->dim_v; d++)
@@ -264,8 +275,8 @@ static void gather_terms(const struct gradient *g, int64_t kv, double long_k, do
         term[BOUND_SHIFT] += off * fabs(s->scale) * all;
     }
     for (int64_t c = kv * held; c < (kv + 1) * held; c++) {
-        term[ALONG_V] += dot(g->dv + c * s->dim_v, g->v + c * s->dim_v, s->dim_v);
-        term[ALONG_SCALE] -= dot(g->dk + c * s->dim, g->k + c * s->dim, s->dim);
+        term[ALONG_V] += dot(g->dv + c * s->dim_v, row_of(g, s->dim_v, g->v, c, room), s->dim_v);
+        term[ALONG_SCALE] -= dot(g->dk + c * s->dim, row_of(g, s->dim, g->k, c, room), s->dim);
         for (int64_t d = 0; d < s->dim; d++)
             term[ALONG_SHIFT] += (double)g->dk[c * s->dim + d];
     }
@@ -277,18 +288,19 @@ static int derivatives(const struct gradient *g, struct sable_context *context, 
     const struct sable_attention_shape *s = &g->shape;
     int64_t kv = s->batch * s->kv_heads;
     double *term = calloc((size_t)(kv * TERMS), sizeof *term), size[2] = {0, 0};
-    if (!term)
+    float *room = sable_array(s->dim + s->dim_v, 1, sizeof *room);
+    if (!term || !room)
         sable_fail(error, SABLE_ENVIRONMENT, "attention/backward: out of memory for the verification");
-    for (int64_t c = 0; c < g->kv_count * g->keys.count; c++) {
-        size[0] = fmax(size[0], length(g->k + c * s->dim, s->dim));
-        size[1] = fmax(size[1], length(g->v + c * s->dim_v, s->dim_v));
+    for (int64_t c = 0; c < g->kv_count * g->keys.count && room; c++) {
+        size[0] = fmax(size[0], length(row_of(g, s->dim, g->k, c, room), s->dim));
+        size[1] = fmax(size[1], length(row_of(g, s->dim_v, g->v, c, room), s->dim_v));
     }
     if (sable_agree(context->comm, error) ||
         sable_check_mpi(MPI_Allreduce(MPI_IN_PLACE, size, 2, MPI_DOUBLE, MPI_MAX, context->comm), "MPI_Allreduce",
                         error))
         goto done;
     for (int64_t i = 0; i < g->kv_count; i++)
-        gather_terms(g, i, size[0], size[1], term + (g->kv_first + i) * TERMS);
+        gather_terms(g, i, size[0], size[1], room, term + (g->kv_first + i) * TERMS);
     if (sable_check_mpi(MPI_Allreduce(MPI_IN_PLACE, term, (int)(kv * TERMS), MPI_DOUBLE, MPI_SUM, context->comm),
                         "MPI_Allreduce", error))
         goto done;
@@ -296,6 +308,7 @@ static int derivatives(const struct gradient *g, struct sable_context *context, 
         for (int d = 0; d < DERIVATIVES; d++)
             most[d] = fmax(most[d], over(term[i * TERMS + d], 0, term[i * TERMS + BOUND_V + d]));
 done:
+    sable_array_free(room);
     free(term);
     return error->code;
 }

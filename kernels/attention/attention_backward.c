@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "attention_backward.h"
+#include "attention_task.h"
 #include "sable_array.h"
 
 struct sable_attention_backward {
@@ -38,9 +39,9 @@ static struct sizes sizes_of(const struct sable_attention_shape *s, int64_t kv_h
     z.fits = sable_multiply(kv_heads, s->heads / s->kv_heads, &z.heads) &&
              sable_multiply(z.heads, z.blocks * QUERIES, &z.rows) && sable_multiply(z.heads, z.blocks, &z.turns) &&
              sable_multiply(dims + s->dim + padded + 2 * KEY_TILE + 3, QUERIES, &part) &&
-             sable_multiply(leaf, padded, &own) && !__builtin_add_overflow(part, own, &z.scratch) &&
-             sable_multiply(z.scratch, threads, &all) && sable_multiply(z.rows, 3, &own) &&
-             !__builtin_add_overflow(all, own, &z.floats);
+             sable_multiply(leaf, s->bf16 ? 2 * padded : padded, &own) &&
+             !__builtin_add_overflow(part, own, &z.scratch) && sable_multiply(z.scratch, threads, &all) &&
+             sable_multiply(z.rows, 3, &own) && !__builtin_add_overflow(all, own, &z.floats);
     return z;
 }
 
@@ -92,7 +93,9 @@ struct sable_attention_backward *sable_attention_backward_create(const struct sa
                                                   .dq = take(&next, shape->dim * QUERIES),
                                                   .dk = take(&next, leaf * dim),
                                                   .dv = take(&next, leaf * dim_v),
-                                                  .row = take(&next, 3 * QUERIES)};
+                                                  .row = take(&next, 3 * QUERIES),
+                                                  .k = take(&next, shape->bf16 ? leaf * dim : 0),
+                                                  .v = take(&next, shape->bf16 ? leaf * dim_v : 0)};
     b->rows = (struct backward_rows){take(&next, z.rows), take(&next, z.rows), take(&next, z.rows)};
     return b;
 }
@@ -116,34 +119,44 @@ void sable_attention_backward_leave_out(struct sable_attention_backward *b, int6
 
 enum { CHAINS = 8 };
 
+static inline float element(bool bf16, const void *row, int64_t d)
+{
+    const uint32_t bits = bf16 ? (uint32_t)((const uint16_t *)row)[d] << 16 : 0;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return bf16 ? value : ((const float *)row)[d];
+}
+
 /* Channel d is added to chain d mod 8; double precision, so that δ's rounding is that of one float. */
-static double dot(const float *x, const float *y, int64_t n)
+static inline __attribute__((always_inline)) double dot(bool bf16, const void *x, const float *y, int64_t n)
 {
     double sum[CHAINS] = {0};
     int64_t d = 0;
     for (; d + CHAINS <= n; d += CHAINS)
         for (int i = 0; i < CHAINS; i++)
-            sum[i] += (double)x[d + i] * (double)y[d + i];
+            sum[i] += (double)element(bf16, x, d + i) * (double)y[d + i];
     for (int i = 0; d < n; d++, i++)
-        sum[i] += (double)x[d] * (double)y[d];
+        sum[i] += (double)element(bf16, x, d) * (double)y[d];
     return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 
 /* exp(−lse) = 2^(−power)·factor. A row that sees nothing gets such a power that every weight is 0. */
-static void describe_row(const float *dout, const float *out, float lse, int64_t dim_v, float *power, float *factor,
-                         float *delta)
+static void describe_row(const struct sable_attention_backward *b, int64_t r, const void *dout, const float *out,
+                         float lse)
 {
+    const int64_t dim_v = b->shape.dim_v;
     double log2_sum = (double)lse * 0x1.71547652b82fep+0, whole = rint(log2_sum);
     bool nothing = lse == -INFINITY;
-    *power = nothing ? 1e30F : isfinite(lse) ? (float)whole : 0;
-    *factor = nothing ? 0 : isfinite(lse) ? (float)exp2(whole - log2_sum) : NAN;
-    *delta = nothing ? 0 : -(float)dot(dout, out, dim_v);
+    b->rows.power[r] = nothing ? 1e30F : isfinite(lse) ? (float)whole : 0;
+    b->rows.factor[r] = nothing ? 0 : isfinite(lse) ? (float)exp2(whole - log2_sum) : NAN;
+    b->rows.delta[r] =
+        nothing ? 0 : -(float)(b->shape.bf16 ? dot(true, dout, out, dim_v) : dot(false, dout, out, dim_v));
 }
 
 /* ---- All ---- */
 
-static struct backward_leaf leaf_of(const struct sable_attention_backward *b, int64_t kv, int64_t leaf, const float *q,
-                                    const float *dout, const struct sable_attention_keys *keys, float *dq, float *dk,
+static struct backward_leaf leaf_of(const struct sable_attention_backward *b, int64_t kv, int64_t leaf, const void *q,
+                                    const void *dout, const struct sable_attention_keys *keys, float *dq, float *dk,
                                     float *dv)
 {
     const struct sable_attention_shape *s = &b->shape;
@@ -159,13 +172,14 @@ static struct backward_leaf leaf_of(const struct sable_attention_backward *b, in
         .leaf = leaf,
         .first = first,
         .keys = (end - first < s->leaf ? end - first : s->leaf),
-        .k = (const float *)keys->k + (kv * keys->pitch + at) * s->dim,
-        .v = (const float *)keys->v + (kv * keys->pitch + at) * s->dim_v,
+        .bf16 = s->bf16,
+        .k = sable_attention_row(s, s->dim, keys->k, kv * keys->pitch + at),
+        .v = sable_attention_row(s, s->dim_v, keys->v, kv * keys->pitch + at),
         .dk = dk + (kv * keys->count + at) * s->dim,
         .dv = dv + (kv * keys->count + at) * s->dim_v,
         .heads = b->group,
-        .q = q + row * s->dim,
-        .dout = dout + row * s->dim_v,
+        .q = sable_attention_row(s, s->dim, q, row),
+        .dout = sable_attention_row(s, s->dim_v, dout, row),
         .dq = dq + row * s->dim,
         .rows = {b->rows.power + row, b->rows.factor + row, b->rows.delta + row},
         .turn = b->turn + head * b->blocks,
@@ -181,7 +195,7 @@ static void leave_out(const struct backward_leaf *leaf)
         atomic_store_explicit(&leaf->turn[i], leaf->leaf + 1, memory_order_release);
 }
 
-void sable_attention_backward(struct sable_attention_backward *b, int64_t kv_heads, const float *q, const float *dout,
+void sable_attention_backward(struct sable_attention_backward *b, int64_t kv_heads, const void *q, const void *dout,
                               const float *out, const float *lse, const struct sable_attention_keys *keys, float *dq,
                               float *dk, float *dv)
 {
@@ -193,8 +207,7 @@ void sable_attention_backward(struct sable_attention_backward *b, int64_t kv_hea
     {
 #pragma omp for schedule(static)
         for (int64_t r = 0; r < rows; r++)
-            describe_row(dout + r * s->dim_v, out + r * s->dim_v, lse[r], s->dim_v, b->rows.power + r,
-                         b->rows.factor + r, b->rows.delta + r);
+            describe_row(b, r, sable_attention_row(s, s->dim_v, dout, r), out + r * s->dim_v, lse[r]);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < kv_heads * b->group * b->blocks; i++)
             atomic_store_explicit(&b->turn[i], first, memory_order_relaxed);

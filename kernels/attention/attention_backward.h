@@ -33,19 +33,21 @@ struct backward_scratch {
     float *dq;                 /* transposed: [dim][QUERIES] */
     float *dk, *dv;            /* [leaf][padded dim], [leaf][padded dim_v] */
     float *row;                /* power, factor, delta: [3][QUERIES] */
+    float *k, *v;              /* of bfloat16, the leaf's: [leaf][dim], [leaf][dim_v] */
 };
 
 struct backward_leaf {
     int64_t dim, dim_v, queries;
     double scale;
     bool causal;
-    int64_t offset;      /* query r sees keys c ≤ r + offset, if causal */
-    int64_t leaf;        /* its number: the turn in which it adds to dq */
-    int64_t first, keys; /* of the whole sequence */
-    const float *k, *v;  /* [keys][dim], [keys][dim_v] */
-    float *dk, *dv;      /* the same: written */
-    int64_t heads;       /* query heads that read these keys */
-    const float *q, *dout;
+    int64_t offset;            /* query r sees keys c ≤ r + offset, if causal */
+    int64_t leaf;              /* its number: the turn in which it adds to dq */
+    int64_t first, keys;       /* of the whole sequence */
+    bool bf16;                 /* k, v, q and dout are: uint16_t instead of float, rows padded to an even size */
+    const void *k, *v;         /* [keys][dim], [keys][dim_v] */
+    float *dk, *dv;            /* the same: written */
+    int64_t heads;             /* query heads that read these keys */
+    const void *q, *dout;      /* [heads][queries][dim], [heads][queries][dim_v] */
     float *dq;                 /* [heads][queries][dim] */
     struct backward_rows rows; /* [heads][queries] */
     _Atomic int64_t *turn;     /* [heads][blocks of queries]: the leaf that may add to dq next */

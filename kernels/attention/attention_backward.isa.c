@@ -219,20 +219,23 @@ static void add_tile(const struct backward_leaf *b, const struct tile *t, struct
 
 /* ---- A block of queries ---- */
 
-static void pad(int64_t rows, int64_t dim, const float *from, float *to)
+/* Rows [row, row + rows) of q or dout, as floats, filled up with zeros to whole vectors and to a whole block. */
+static void pad(const struct backward_leaf *b, int64_t row, int64_t rows, int64_t dim, const void *from, float *to)
 {
     int64_t pitch = backward_padded(dim);
     if (dim < pitch || rows < QUERIES)
         memset(to, 0, (size_t)(QUERIES * pitch) * sizeof *to);
-    for (int64_t r = 0; r < rows; r++)
-        memcpy(to + r * pitch, from + r * dim, (size_t)dim * sizeof *to);
+    if (b->bf16)
+        widen_rows(rows, dim, (const uint16_t *)from + row * (dim + (dim & 1)), to, pitch);
+    for (int64_t r = 0; r < rows && !b->bf16; r++)
+        memcpy(to + r * pitch, (const float *)from + (row + r) * dim, (size_t)dim * sizeof *to);
 }
 
 static void load_block(const struct backward_leaf *b, int64_t row, int64_t rows, const struct backward_scratch *x)
 {
     const float *const from[3] = {b->rows.power + row, b->rows.factor + row, b->rows.delta + row};
-    pad(rows, b->dim, b->q + row * b->dim, x->q_rows);
-    pad(rows, b->dim_v, b->dout + row * b->dim_v, x->dout_rows);
+    pad(b, row, rows, b->dim, b->q, x->q_rows);
+    pad(b, row, rows, b->dim_v, b->dout, x->dout_rows);
     transpose(QUERIES, b->dim, x->q_rows, backward_padded(b->dim), x->q, PITCH);
     transpose(QUERIES, b->dim_v, x->dout_rows, backward_padded(b->dim_v), x->dout, PITCH);
     for (int i = 0; i < 3; i++) /* a row that is not there has no weights */
@@ -250,10 +253,10 @@ static bool is_wide(const float *power)
     return wide;
 }
 
-static bool block_is_finite(const struct backward_leaf *b, int64_t row, int64_t rows)
+static bool block_is_finite(const struct backward_leaf *b, const struct backward_scratch *x)
 {
-    return all_finite(b->q + row * b->dim, rows * b->dim) && all_finite(b->dout + row * b->dim_v, rows * b->dim_v) &&
-           all_finite(b->rows.factor + row, rows) && all_finite(b->rows.delta + row, rows);
+    return all_finite(x->q_rows, QUERIES * backward_padded(b->dim)) &&
+           all_finite(x->dout_rows, QUERIES * backward_padded(b->dim_v)) && all_finite(x->row, 3 * QUERIES);
 }
 
 /* dq[row] += scale·dq of the leaf, when it is this leaf's turn. */
@@ -272,6 +275,7 @@ static void add_queries(const struct backward_leaf *b, int64_t head, int64_t row
     atomic_store_explicit(turn, b->leaf + 1, memory_order_release);
 }
 
+/* Of a leaf whose k and v are floats by now. */
 static void add_block(const struct backward_leaf *b, int64_t head, int64_t row, struct softmax c,
                       const struct backward_scratch *x)
 {
@@ -282,22 +286,22 @@ static void add_block(const struct backward_leaf *b, int64_t head, int64_t row, 
     if (b->first >= end)
         return;
     load_block(b, at, rows, x);
-    bool wide = is_wide(x->row), finite = whole < end ? block_is_finite(b, at, rows) : true;
+    bool wide = is_wide(x->row), finite = whole < end ? block_is_finite(b, x) : true;
     for (int64_t j = b->first, last; j < end; j = last) {
         bool hidden = j >= whole;
         last = least(hidden ? end : whole, j + (hidden ? KEY_GROUP : KEY_TILE));
         int64_t local = j - b->first, keys = last - j;
+        const float *k = (const float *)b->k + local * b->dim, *v = (const float *)b->v + local * b->dim_v;
         int32_t visible = hidden ? (int32_t)(j - row - b->offset) : 0;
         const struct tile t = {
             .keys = keys,
-            .k = b->k + local * b->dim,
-            .v = b->v + local * b->dim_v,
+            .k = k,
+            .v = v,
             .dk = x->dk + local * dim,
             .dv = x->dv + local * dim_v,
             .visible = visible,
             .lanes = visible / KEY_GROUP * KEY_GROUP,
-            .finite = !hidden || (finite && all_finite(b->k + local * b->dim, keys * b->dim) &&
-                                  all_finite(b->v + local * b->dim_v, keys * b->dim_v)),
+            .finite = !hidden || (finite && all_finite(k, keys * b->dim) && all_finite(v, keys * b->dim_v)),
         };
         add_tile(b, &t, c, wide, x);
     }
@@ -315,15 +319,28 @@ static void put_keys(int64_t keys, int64_t dim, float scale, const float *from, 
         }
 }
 
+/* The leaf's keys and values, widened once for all queries: in the cache with dk and dv. */
+static struct backward_leaf widened_leaf(const struct backward_leaf *b, const struct backward_scratch *x)
+{
+    struct backward_leaf leaf = *b;
+    if (!b->bf16)
+        return leaf;
+    widen_rows(b->keys, b->dim, b->k, x->k, b->dim);
+    widen_rows(b->keys, b->dim_v, b->v, x->v, b->dim_v);
+    leaf.k = x->k, leaf.v = x->v;
+    return leaf;
+}
+
 void SABLE_ISA_NAME(sable_attention_backward_leaf)(const struct backward_leaf *b, const struct backward_scratch *x)
 {
     int64_t dim = backward_padded(b->dim), dim_v = backward_padded(b->dim_v);
     struct softmax c = softmax_of(b->scale);
+    const struct backward_leaf leaf = widened_leaf(b, x);
     memset(x->dk, 0, (size_t)(b->keys * dim) * sizeof(float));
     memset(x->dv, 0, (size_t)(b->keys * dim_v) * sizeof(float));
     for (int64_t head = 0; head < b->heads; head++)
         for (int64_t row = (b->queries - 1) / QUERIES * QUERIES; row >= 0; row -= QUERIES)
-            add_block(b, head, row, c, x);
+            add_block(&leaf, head, row, c, x);
     put_keys(b->keys, b->dim, (float)b->scale, x->dk, b->dk);
     put_keys(b->keys, b->dim_v, 1, x->dv, b->dv);
 }

@@ -69,23 +69,9 @@ static void settle(struct attention_set *set, int64_t dim)
 static const float *rows_of(const struct attention_block *b, int64_t dim, const void *array, int64_t first,
                             int64_t rows, float *room)
 {
-    typedef uint16_t halves __attribute__((vector_size(LANE_BYTES / 2)));
     if (!b->bf16)
         return (const float *)array + first * dim;
-    const int64_t pitch = dim + (dim & 1), run = pitch == dim ? rows * dim : dim; /* elements without padding */
-    for (int64_t from = 0, to = 0; to < rows * dim; from += pitch == dim ? run : pitch, to += run) {
-        const uint16_t *x = (const uint16_t *)array + first * pitch + from;
-        int64_t i = 0;
-        for (; i + LANES <= run; i += LANES) {
-            halves some;
-            memcpy(&some, x + i, sizeof some);
-            store_loose(room + to + i, (lanes)(__builtin_convertvector(some, patterns) << 16));
-        }
-        for (; i < run; i++) {
-            const uint32_t bits = (uint32_t)x[i] << 16;
-            memcpy(room + to + i, &bits, sizeof bits);
-        }
-    }
+    widen_rows(rows, dim, (const uint16_t *)array + first * (dim + (dim & 1)), room, dim);
     return room;
 }
 

@@ -116,6 +116,23 @@ static inline lanes load_some_halves(const uint16_t *from, int64_t count)
     return widened(x);
 }
 
+/* Rows of bfloat16, padded to an even size, as floats `to_pitch` apart. */
+static inline void widen_rows(int64_t rows, int64_t dim, const uint16_t *from, float *to, int64_t to_pitch)
+{
+    const int64_t pitch = dim + (dim & 1);
+    if (pitch == dim && to_pitch == dim) /* one long row */
+        dim *= rows, rows = 1;
+    for (; rows > 0; rows--, from += pitch, to += to_pitch) {
+        int64_t d = 0;
+        for (; d + LANES <= dim; d += LANES)
+            store_loose(to + d, load_halves(from + d));
+        for (; d < dim; d++) {
+            const uint32_t bits = (uint32_t)from[d] << 16;
+            memcpy(to + d, &bits, sizeof bits);
+        }
+    }
+}
+
 static inline void store_some(float *to, lanes x, int64_t count)
 {
     if (count >= LANES)

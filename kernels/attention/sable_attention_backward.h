@@ -32,10 +32,11 @@ double sable_attention_backward_memory(const struct sable_attention_shape *shape
 
 /* G = H/Hk query heads for each of `kv_heads` (at most those of create) key heads: q, dq [kv_heads·G][Sq][dim];
  * dout, out [kv_heads·G][Sq][dim_v]; lse [kv_heads·G][Sq]. `keys`: a range of keys, first a multiple of the leaf.
+ * q, k, v and dout are float, or uint16_t if shape.bf16, with the bits of the same values as floats; all else is float.
  * dk [kv_heads][keys.count][dim] and dv, the same with dim_v, are written; dq gains what these keys contribute: start
  * with 0 and give ranges in ascending order. */
-void sable_attention_backward(struct sable_attention_backward *backward, int64_t kv_heads, const float *q,
-                              const float *dout, const float *out, const float *lse,
+void sable_attention_backward(struct sable_attention_backward *backward, int64_t kv_heads, const void *q,
+                              const void *dout, const float *out, const float *lse,
                               const struct sable_attention_keys *keys, float *dq, float *dk, float *dv);
 
 /* Makes a wrong answer, for tests of verification: this leaf gives dk = dv = 0 and adds nothing to dq; −1: none. */

@@ -7,8 +7,10 @@ import numpy
 import pytest
 
 from launcher import ONCE
-from test_attention_decode import decode
 from test_attention import CASES, STRATEGIES, assert_samples, attend, exact, some, tensor
+from test_attention_backward import differentiate
+from test_attention_backward import exact as exact_gradients
+from test_attention_decode import decode
 
 BF16 = ["-s", "dtype=bf16"]
 
@@ -86,7 +88,26 @@ def test_a_decoded_token_has_the_bits_of_fp32_on_rounded_values(run, tmp_path, s
     numpy.testing.assert_allclose(reference, expected[0], rtol=0, atol=5e-6)
 
 
-@pytest.mark.parametrize("workload", ["attention/prefill", "attention/varlen", "attention/decode"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1, 1, 1), (2, 4, 2, 65, 63, 7, 5), (1, 2, 1, 130, 400, 24, 17),
+                                   (1, 2, 1, 200, 70, 33, 64)], ids=str)  # B, H, Hk, Sq, Sk, D, Dv  # fmt: skip
+@pytest.mark.parametrize("mask", ["full", "causal"])
+def test_gradients_have_the_bits_of_fp32_on_rounded_values(run, tmp_path, shape, mask):
+    b, h, hk, sq, sk, d, dv = shape
+    given, settings = arrays(*shape), ["-s", f"mask={mask}", "-s", "leaf=48"]
+    given["dout"] = some(b, h, sq, dv, seed=8)
+    assert all((rounded(x) != x).any() for x in given.values())
+    exactly = {name: rounded(x) for name, x in given.items()}
+    expected = differentiate(run, tmp_path, *settings, **exactly)
+    for strategy, ranks in (("heads", None), ("pipeline", 3)):
+        found = differentiate(run, tmp_path, *settings, *BF16, "-s", f"strategy={strategy}", ranks=ranks, threads=2, **given)
+        assert same(found, expected), strategy
+    reference = differentiate(run, tmp_path, "-V", "reference", *settings, *BF16, **given)
+    for one, other, third in zip(exact_gradients(*exactly.values(), mask == "causal"), expected, reference):
+        numpy.testing.assert_allclose(other, one, rtol=0, atol=2e-5)
+        numpy.testing.assert_allclose(third, one, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("workload", ["attention/prefill", "attention/varlen", "attention/decode", "attention/backward"])
 def test_bits_do_not_depend_on_the_simd_level(run, workload):
     digests = set()
     for level in ("base", "v2", "v3", "v4"):
@@ -151,6 +172,28 @@ def test_a_cache_of_half_the_bytes_is_counted_and_predicted(run, tmp_path):
     batch, kv, keys, dim, dim_v = 2, 2, 733, 20, 13
     assert told("fp32") == (4 * batch * kv * keys * (dim + dim_v),) * 2
     assert told("bf16") == (2 * batch * kv * keys * (dim + dim_v + 1),) * 2  # rows of 13 are padded
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("strategy", ["heads", "pipeline"])
+def test_a_fault_of_gradients_is_seen_in_bf16(run, strategy, ranks):
+    for fault in ("skip_block", "stale_keys", "wrong_scale", "lost_rows", "lost_keys", "flip_bit", "nan"):
+        for variant in ("sable", "reference"):
+            told = run("run", "attention/backward", *ONCE, "-c", "T", *BF16, "-V", variant, "-s", f"strategy={strategy}",
+                       "--inject-fault", fault, ranks=ranks)  # fmt: skip
+            assert told.code == 1, (variant, fault, told)
+
+
+def test_gradients_count_half_the_bytes_of_what_is_read(run, tmp_path):
+    def counted(dtype):
+        told = run("run", "attention/backward", *ONCE, "-c", "T", "-s", f"dtype={dtype}", "-o", "out.h5", "--force")
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            return file["runs/attention/backward/sable/counters"][()]["bytes_memory"].sum()
+
+    rows, held, dim = 2 * 6 * 77, 2 * 3 * 131, 20
+    results = 4 * (rows * (3 * dim + 1) + held * 2 * dim)  # out and lse, dq read and written, dk, dv
+    assert counted("fp32") - results == 2 * (counted("bf16") - results) == 4 * (rows + held) * 2 * dim
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
