@@ -84,13 +84,17 @@ void sable_s4d_steps(int64_t channels, int64_t pairs, int64_t sequences, int64_t
 {
     void (*walk)(int64_t, int64_t, int64_t, int64_t, const float *, const float *, const float *, float *, float *) =
         SABLE_ISA_PICK(sable_s4d_walk);
-    const int64_t width = SABLE_ISA_PICK(sable_s4d_width)(), vectors = (channels + width - 1) / width;
+    const int64_t width = SABLE_ISA_PICK(sable_s4d_width)();
     const int64_t chunks = length > chunk ? (length + chunk - 1) / chunk : 1;
+    /* As many vectors at once as leave something for every thread. */
+    const int64_t share = sequences * chunks * ((channels + width - 1) / width) / omp_get_max_threads();
+    const int64_t group = (share > S4D_VECTORS ? S4D_VECTORS : share > 1 ? share : 1) * width;
+    const int64_t groups = (channels + group - 1) / group;
 #pragma omp parallel for schedule(static)
-    for (int64_t task = 0; task < sequences * chunks * vectors; task++) {
-        const int64_t v = task % vectors, part = task / vectors, sequence = part / chunks;
-        const int64_t t = part % chunks * chunk, h = v * width, at = (sequence * length + t) * channels + h;
-        walk(channels, channels - h < width ? channels - h : width, pairs, length - t < chunk ? length - t : chunk,
+    for (int64_t task = 0; task < sequences * chunks * groups; task++) {
+        const int64_t part = task / groups, sequence = part / chunks, h = task % groups * group;
+        const int64_t t = part % chunks * chunk, at = (sequence * length + t) * channels + h;
+        walk(channels, channels - h < group ? channels - h : group, pairs, length - t < chunk ? length - t : chunk,
              factors + h, u + at, skip ? skip + h : NULL, state + part * 2 * pairs * channels + h, y ? y + at : NULL);
     }
 }

@@ -4,13 +4,16 @@
  * powers; tiles of 4 × 4 vectors of channels stay in registers, 32 multiply-adds for 16 loads.
  *
  * Steps: four pairs' factors and states stay in registers for a block of steps whose y is gathered in L1; steps of one
- * pair wait for each other, four pairs hide it. Bounded by arithmetic: 6 operations a pair and step. */
+ * pair wait for each other, four pairs hide it. Bounded by arithmetic: 6 operations a pair and step. Several vectors of
+ * channels take turns block by block, so that rows of u and y are longer pieces of memory. */
 #include <stdbool.h>
 
 #include "lanes.h"
 #include "s4d_isa.h"
 #include "sable_convolution.h"
 
+/* Rows of tables are lines far apart, many of which share a set of L1: those of PACKED pairs are copied together. */
+enum { PACKED = 64 };
 enum { STEPS = 64 /* u and y of a block: 8 KiB */, TOGETHER = 4 };
 
 int64_t SABLE_ISA_NAME(sable_s4d_width)(void)
@@ -143,32 +146,70 @@ static inline void fetch(int64_t pitch, int64_t steps, int64_t share, int64_t sh
     }
 }
 
+/* `rows` of a vector's channels, and back. */
+static void pack(int64_t rows, int64_t pitch, int64_t count, const float *from, float *to)
+{
+    for (int64_t i = 0; i < rows; i++)
+        lanes_store(to + i * LANES, lanes_load_row(from + i * pitch, count));
+}
+
+static void unpack(int64_t rows, int64_t pitch, int64_t count, const float *from, float *to)
+{
+    for (int64_t i = 0; i < rows; i++)
+        lanes_store_row(to + i * pitch, lanes_load(from + i * LANES), count);
+}
+
+/* One vector of channels over one block; rows of tables are `table_pitch` apart. */
+static void block(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, int64_t left, int64_t table_pitch,
+                  int64_t table_count, const float *factors, const float *u, lanes skip, float *state, float *y)
+{
+    lanes in[STEPS], out[STEPS];
+    int64_t p = 0;
+    for (int64_t i = 0; i < steps; i++) {
+        in[i] = lanes_load_row(u + i * pitch, count);
+        out[i] = skip * in[i];
+    }
+    for (; p + TOGETHER <= pairs; p += TOGETHER) {
+        const float *q = factors + 4 * p * table_pitch;
+        float *x = state + 2 * p * table_pitch;
+        fetch(pitch, left - STEPS, p / TOGETHER, pairs / TOGETHER, u + STEPS * pitch, y ? y + STEPS * pitch : NULL);
+        if (y)
+            advance(TOGETHER, table_pitch, table_count, steps, q, in, x, out);
+        else
+            advance(TOGETHER, table_pitch, table_count, steps, q, in, x, NULL);
+    }
+    for (; p < pairs; p++) {
+        const float *q = factors + 4 * p * table_pitch;
+        float *x = state + 2 * p * table_pitch;
+        if (y)
+            advance(1, table_pitch, table_count, steps, q, in, x, out);
+        else
+            advance(1, table_pitch, table_count, steps, q, in, x, NULL);
+    }
+    for (int64_t i = 0; i < steps && y; i++)
+        lanes_store_row(y + i * pitch, out[i], count);
+}
+
 void SABLE_ISA_NAME(sable_s4d_walk)(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, const float *factors,
                                     const float *u, const float *skip, float *state, float *y)
 {
-    lanes in[STEPS], out[STEPS];
-    const lanes d = skip && y ? lanes_load_row(skip, count) : lanes_all(0);
-    for (int64_t t = 0; t < steps; t += STEPS) {
-        const int64_t some = steps - t < STEPS ? steps - t : STEPS;
-        for (int64_t i = 0; i < some; i++) {
-            in[i] = lanes_load_row(u + (t + i) * pitch, count);
-            out[i] = d * in[i];
-        }
-        int64_t p = 0;
-        for (; p + TOGETHER <= pairs; p += TOGETHER) {
-            fetch(pitch, steps - t - STEPS, p / TOGETHER, pairs / TOGETHER, u + (t + STEPS) * pitch,
-                  y ? y + (t + STEPS) * pitch : NULL);
-            if (y)
-                advance(TOGETHER, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, out);
-            else
-                advance(TOGETHER, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, NULL);
-        }
-        for (; p < pairs; p++)
-            if (y)
-                advance(1, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, out);
-            else
-                advance(1, pitch, count, some, factors + 4 * p * pitch, in, state + 2 * p * pitch, NULL);
-        for (int64_t i = 0; i < some && y; i++)
-            lanes_store_row(y + (t + i) * pitch, out[i], count);
+    float table[S4D_VECTORS][6 * PACKED * LANES];
+    const bool packed = pairs <= PACKED;
+    for (int64_t h = 0; h < count && packed; h += LANES) {
+        const int64_t some = count - h < LANES ? count - h : LANES;
+        pack(4 * pairs, pitch, some, factors + h, table[h / LANES]);
+        pack(2 * pairs, pitch, some, state + h, table[h / LANES] + 4 * pairs * LANES);
     }
+    for (int64_t t = 0; t < steps; t += STEPS)
+        for (int64_t h = 0; h < count; h += LANES) {
+            const int64_t some = count - h < LANES ? count - h : LANES, left = steps - t;
+            const lanes d = skip && y ? lanes_load_row(skip + h, some) : lanes_all(0);
+            const float *q = packed ? table[h / LANES] : factors + h;
+            float *x = packed ? table[h / LANES] + 4 * pairs * LANES : state + h;
+            block(pitch, some, pairs, left < STEPS ? left : STEPS, left, packed ? LANES : pitch, packed ? LANES : some,
+                  q, u + t * pitch + h, d, x, y ? y + t * pitch + h : NULL);
+        }
+    for (int64_t h = 0; h < count && packed; h += LANES)
+        unpack(2 * pairs, pitch, count - h < LANES ? count - h : LANES, table[h / LANES] + 4 * pairs * LANES,
+               state + h);
 }
