@@ -34,6 +34,10 @@ static inline void fetch_line(const struct ahead *ahead, int64_t channel)
 /* Rows `row[channel] + at` of `steps` ≤ LANES elements to vectors by step. */
 static inline void gather(const float *rows, int64_t pitch, int64_t count, int64_t steps, lanes to[LANES])
 {
+    if (count == LANES && steps == LANES) {
+        lanes_load_columns(rows, pitch, to);
+        return;
+    }
     for (int i = 0; i < LANES; i++)
         to[i] = lanes_load_row(rows + (i < count ? i : count - 1) * pitch, steps); /* behind the last: the last */
     lanes_transpose(to);
