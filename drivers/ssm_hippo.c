@@ -79,7 +79,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .bytes = 4 * channels * steps,
         .pattern = SABLE_READ,
         .working_set = 4 * channels * steps,
-        .memory = 4 * (channels * steps + (invariant ? 2 : 1) * padded + 64 * order + order * order) +
+        .memory = 4 * (channels * steps + (invariant ? 2 : 1) * padded + 32 * order + order * order) +
                   8 * (channels * (2 * order + HIPPO_POINTS + 1) + 2 * order * order + 6 * order) +
                   (invariant ? 24 * (order + 1) * (order + 1) : 0),
     };
@@ -123,7 +123,7 @@ static int allocate(struct hippo_state *s, struct sable_error *error)
     const int64_t order = s->params.order, own = s->part.columns;
     s->signal = sable_array(s->params.length, own, sizeof(float));
     s->c = sable_array(sable_legs_groups(own) * order, SABLE_LEGS_GROUP, sizeof(float));
-    s->factors = sable_array(SABLE_LEGS_STEPS * order, 4, sizeof(float));
+    s->factors = sable_array(SABLE_LEGS_STEPS * order, 2, sizeof(float));
     s->exact = sable_array(own, order, sizeof(double));
     s->a = sable_array(order, order, sizeof(double));
     s->b = sable_array(order, 1, sizeof(double));
@@ -231,14 +231,19 @@ static int setup(const void *params, struct sable_context *context, void **state
     return ssm_fill(context, "signal", SSM_U, -0.5, 1.5, 2, all, offset, count, s->signal, error);
 }
 
+static void forget(struct hippo_state *s)
+{
+    const int64_t order = s->params.order, own = s->part.columns;
+    memset(s->c, 0, (size_t)(sable_legs_groups(own) * order * SABLE_LEGS_GROUP) * sizeof *s->c);
+    memset(s->exact, 0, (size_t)(own * order) * sizeof *s->exact);
+}
+
 static int reset(void *state, struct sable_context *context, struct sable_error *error)
 {
     (void)context, (void)error;
     struct hippo_state *s = state;
-    const int64_t order = s->params.order, own = s->part.columns;
-    memset(s->c, 0, (size_t)(sable_legs_groups(own) * order * SABLE_LEGS_GROUP) * sizeof *s->c);
-    memset(s->exact, 0, (size_t)(own * order) * sizeof *s->exact);
-    for (int64_t i = 0; i < order * own; i++)
+    forget(s);
+    for (int64_t i = 0; i < s->params.order * s->part.columns; i++)
         s->coefficients[i] = NAN; /* what is not written is seen */
     return SABLE_OK;
 }
@@ -247,9 +252,8 @@ static int reset(void *state, struct sable_context *context, struct sable_error 
 
 static void dense_steps(struct hippo_state *s, int64_t begin, int64_t end)
 {
-    const struct hippo_params *p = &s->params;
-    const int64_t order = p->order, own = s->part.columns;
-    const enum sable_legs_rule rule = (enum sable_legs_rule)p->rule;
+    const int64_t order = s->params.order, own = s->part.columns;
+    const enum sable_legs_rule rule = (enum sable_legs_rule)s->params.rule;
     if (rule != SABLE_LEGS_ZOH) {
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < own; i++) {
@@ -319,19 +323,14 @@ static void collect(struct hippo_state *s)
 {
     const int64_t order = s->params.order, own = s->part.columns;
 #pragma omp parallel for schedule(static)
-    for (int64_t n = 0; n < order; n++)
+    for (int64_t n = 0; n < order; n++) {
+        const double unit = s->params.measure == HIPPO_LEGS && !s->blas ? sqrt(2 * (double)n + 1) : 1; /* the scan's */
         for (int64_t i = 0; i < own; i++) {
-            int64_t at =
-                s->blas ? n * own + i : (i / SABLE_LEGS_GROUP * order + n) * SABLE_LEGS_GROUP + i % SABLE_LEGS_GROUP;
-            s->coefficients[n * own + i] = s->dense ? s->exact[i * order + n] : (double)s->c[at];
+            const int64_t row = s->blas ? n : i / SABLE_LEGS_GROUP * order + n;
+            const float *c = s->c + (s->blas ? row * own + i : row * SABLE_LEGS_GROUP + i % SABLE_LEGS_GROUP);
+            s->coefficients[n * own + i] = s->dense ? s->exact[i * order + n] : (double)*c / unit;
         }
-}
-
-static void forget(struct hippo_state *s)
-{
-    const int64_t order = s->params.order, own = s->part.columns;
-    memset(s->c, 0, (size_t)(sable_legs_groups(own) * order * SABLE_LEGS_GROUP) * sizeof *s->c);
-    memset(s->exact, 0, (size_t)(own * order) * sizeof *s->exact);
+    }
 }
 
 static int run(void *state, struct sable_context *context, struct sable_error *error)

@@ -5,47 +5,38 @@
 
 #include "hippo_isa.h"
 
-/* The factors of one n and t in float64: those of the scan are these, rounded. */
-struct legs_factors {
-    double g, r, h, k;
-};
-
-static struct legs_factors factors_of(enum sable_legs_rule rule, int64_t n, int64_t t)
+/* Histories in which Σ over n of the logarithms of 1 − b, about −N²/(w t), leaves less than e^-64 of a step's sum. */
+static bool is_brief(enum sable_legs_rule rule, int64_t order, int64_t before)
 {
-    const double root = sqrt(2 * (double)n + 1), diagonal = (double)n + 1, step = 1 / (double)t;
-    if (rule == SABLE_LEGS_BILINEAR) { /* q = α (Σ r c + Σ r c′) − f/t, α = 1/(2t) */
-        double alpha = step / 2, inverse = 1 / (1 + alpha * diagonal), g = (1 - alpha * diagonal) * inverse;
-        return (struct legs_factors){g, root * inverse, 1 - alpha * root * root * inverse, alpha * root * (1 + g)};
-    }
-    double inverse = 1 / (1 + step * diagonal); /* q = Σ r c′ / t − f/t */
-    return (struct legs_factors){inverse, root * inverse, 1 - step * root * root * inverse, step * root * inverse};
+    const double t = (double)(before / SABLE_LEGS_STEPS * SABLE_LEGS_STEPS), squared = (double)order * (double)order;
+    return (rule == SABLE_LEGS_BILINEAR ? 2 : 1) * t < squared / 64;
 }
 
 void sable_legs_scan(enum sable_legs_rule rule, int64_t order, int64_t channels, int64_t begin, int64_t end,
                      const float *signal, float *c, float *factors)
 {
     const int64_t groups = sable_legs_groups(channels);
-    void (*group)(int64_t, int64_t, const float *, const float *, float *) = SABLE_ISA_PICK(sable_legs_group);
+    const float start = rule == SABLE_LEGS_BILINEAR ? -2 : -1; /* times f */
 #pragma omp parallel
-    for (int64_t first = begin; first < end; first += SABLE_LEGS_STEPS) {
-        const int64_t steps = end - first < SABLE_LEGS_STEPS ? end - first : SABLE_LEGS_STEPS;
+    for (int64_t first = begin, next; first < end; first = next) {
+        next = (first / SABLE_LEGS_STEPS + 1) * SABLE_LEGS_STEPS; /* wherever the steps are cut */
+        next = next < end ? next : end;
+        const int64_t steps = next - first;
+        const bool brief = is_brief(rule, order, first);
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < steps * order; i++) {
-            struct legs_factors x = factors_of(rule, i % order, first + 1 + i / order);
-            factors[4 * i] = (float)x.g, factors[4 * i + 1] = -(float)x.r;
-            factors[4 * i + 2] = (float)x.h, factors[4 * i + 3] = (float)x.k;
-        }
+        for (int64_t t = 0; t < steps; t += LEGS_PASS)
+            SABLE_ISA_PICK(sable_legs_factors)(rule, order, first + 1 + t, factors + 2 * t * order);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < groups; i++) {
             float f[SABLE_LEGS_STEPS * SABLE_LEGS_GROUP] = {0};
             int64_t left = channels - i * SABLE_LEGS_GROUP, count = left < SABLE_LEGS_GROUP ? left : SABLE_LEGS_GROUP;
             for (int64_t t = 0; t < steps; t++) {
                 const float *row = signal + (first + t) * channels + i * SABLE_LEGS_GROUP;
-                float step = -1 / (float)(first + t + 1);
                 for (int64_t j = 0; j < count; j++)
-                    f[t * SABLE_LEGS_GROUP + j] = step * row[j];
+                    f[t * SABLE_LEGS_GROUP + j] = start * row[j];
             }
-            group(order, steps, factors, f, c + i * order * SABLE_LEGS_GROUP);
+            SABLE_ISA_PICK(sable_legs_group)
+            (rule, brief, order, steps, factors, f, c + i * order * SABLE_LEGS_GROUP);
         }
     }
 }
@@ -167,8 +158,21 @@ static double dense_square(int64_t order, int64_t n, double before, double after
     return gamma * gamma * size * size + 0x1p-290;
 }
 
-/* A step of the scan errs by less than `local` in each coefficient: factors and products rounded (u each), q's own
- * error carried along n. Errors of steps add up, shrunk by the norm of the step's matrix: A + Aᵀ = −(I + r rᵀ) gives
+/* What a step of the scan (hippo.isa.c) errs by in c_n, squared: factors and results rounded (u each), and q's own
+ * error, which is carried along n, with what is `lost` of it. `weight` is 1/t, or half of it: κ = 1/(weight r²) · 1 or
+ * 2, b = weight r²/(1 + weight (n+1)). */
+static double scan_square(double old, double new, double q, double weight, double twice, double root, double diagonal,
+                          double lost, double *q_error)
+{
+    const double u = 0x1p-24, kept = twice / (weight * root * root) * old, d = kept - q;
+    const double b = weight * root * root / (1 + weight * diagonal);
+    const double product = b * u * (fabs(kept) + 2 * fabs(d)), after = q + b * d;
+    const double error = (product + b * *q_error + u * fabs(new)) / root + 0x1p-148;
+    *q_error = fabs(1 - b) * *q_error + product + u * fabs(after) + lost;
+    return error * error;
+}
+
+/* Errors of steps add up, shrunk by the norm of the step's matrix: A + Aᵀ = −(I + r rᵀ) gives
  * ⟨Ax, x⟩ ≤ −|x|²/2, so with h = 1/t and m = |A|² (here Frobenius)
  *   backward : |(I − hA)⁻¹| ≤ 1/(1 + h/2)
  *   bilinear : |(I − hA/2)⁻¹(I + hA/2)|² ≤ (1 − h/2 + m h²/4)/(1 + h/2 + m h²/4). */
@@ -188,13 +192,13 @@ static double contraction_of(enum sable_legs_rule rule, int64_t order, double st
 void sable_legs_follow(enum sable_legs_rule rule, bool dense, int64_t order, int64_t begin, int64_t end,
                        const float *signal, int64_t stride, double *c, double *bound, double *room)
 {
-    const double u = 0x1p-24;
     const double explicit_share = rule == SABLE_LEGS_BILINEAR ? 0.5 : 0;
     for (int64_t t = begin + 1; t <= end; t++) {
         const double step = 1 / (double)t, before = explicit_share * step, after = step - before;
         const double f = (double)signal[(t - 1) * stride];
         struct dense_sums sums = {0};
-        double old_sum = 0, new_sum = 0, q_error = 3 * u * fabs(step * f), local = 0;
+        const double lost = is_brief(rule, order, t - 1) ? (double)LEGS_NOTHING : 0x1p-148;
+        double old_sum = 0, new_sum = 0, q_error = 0, local = 0;
         for (int64_t n = 0; n < order; n++) {
             double root = sqrt(2 * (double)n + 1), diagonal = (double)n + 1, old = c[n];
             double right = old - before * (root * old_sum + diagonal * old) + step * root * f;
@@ -202,13 +206,9 @@ void sable_legs_follow(enum sable_legs_rule rule, bool dense, int64_t order, int
             if (bound && dense)
                 local += dense_square(order, n, before, after, step * root * f, old, new, &sums);
             else if (bound) {
-                struct legs_factors x = factors_of(rule, n, t);
-                double q = before * old_sum + after * new_sum - step * f;
-                double error =
-                    2 * u * fabs(x.g * old) + u * fabs(x.r * q) + fabs(x.r) * q_error + u * fabs(new) + 0x1p-149;
-                local += error * error;
-                double next = x.h * q + x.k * old;
-                q_error = fabs(x.h) * q_error + u * fabs(x.h * q) + 2 * u * fabs(x.k * old) + u * fabs(next) + 0x1p-149;
+                const double q = (before * old_sum + after * new_sum - step * f) / after;
+                local += scan_square(root * old, root * new, q, after, rule == SABLE_LEGS_BILINEAR ? 2 : 1, root,
+                                     diagonal, lost, &q_error);
             }
             room[n] = new;
             old_sum += root * old;

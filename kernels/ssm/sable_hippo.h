@@ -31,8 +31,9 @@ static inline int64_t sable_legs_groups(int64_t channels)
 }
 
 /* Steps begin < t ≤ end (t = 1, 2, …) in float32 over the OpenMP threads by bilinear or backward rule: `signal`
- * [length, channels], row t − 1 is f_t; `c` [groups, order, group] is updated. `factors` is scratch of
- * [SABLE_LEGS_STEPS, order, 4]. The same bits for any threads, SIMD level and cut of the steps. */
+ * [length, channels], row t − 1 is f_t; `c` [groups, order, group] is updated and holds √(2n+1) times the coefficients.
+ * `factors` is scratch of [SABLE_LEGS_STEPS, order, 2]. The same bits for any threads, SIMD level and cut of the steps.
+ */
 void sable_legs_scan(enum sable_legs_rule rule, int64_t order, int64_t channels, int64_t begin, int64_t end,
                      const float *signal, float *c, float *factors);
 
