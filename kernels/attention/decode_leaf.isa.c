@@ -22,27 +22,29 @@
 enum {
 #if defined(__AVX512F__) /* as many as the registers take */
     DOTS = 16,
-    DOT_QUERIES = 4,
+    DOT_QUERIES = 8,
     VALUE_QUERIES = 8,
+    FEW_QUERIES = 3,
 #else
     DOTS = 4,
     DOT_QUERIES = 1,
     VALUE_QUERIES = 4,
+    FEW_QUERIES = 1,
 #endif
     VALUE_VECTORS = 3,
-    KEYS_A_PASS = AHEAD, /* of each strand, taken over all channels */
+    VALUE_VECTORS_OF_FEW = 8, /* of FEW_QUERIES: rows of up to 128 channels are read from end to end */
+    KEYS_A_PASS = 4,          /* of each strand, taken over all channels; more made it slower */
 };
 
 /* ---- Logits ---- */
 
-/* The products of `turns` keys of each strand, from row c of both streams on, and some queries; bf16, queries and turns
- * are constants where this is inlined. The 16 partial sums of each are joined to LANES in to[query][key].
- * q [dim padded / 16][group][16] is at the first of these queries. */
-static inline __attribute__((always_inline)) void dots(bool bf16, int queries, int turns, int64_t dim, int64_t group,
+/* The products of keys c to c + keys, one of each strand by turns from the first rows of both streams on, and some
+ * queries; bf16, queries and keys are constants where this is inlined. The 16 partial sums of each are joined to LANES
+ * in to[query][key]. q [dim padded / 16][group][16] is at the first of these queries. */
+static inline __attribute__((always_inline)) void dots(bool bf16, int queries, int keys, int64_t dim, int64_t group,
                                                        const float *restrict q, struct streams k, struct streams ahead,
-                                                       bool asks, int64_t c, float *restrict to)
+                                                       bool asks, int c, float *restrict to)
 {
-    const int keys = turns * DECODE_STRANDS;
     lanes sum[DOTS][PARTS];
     UNROLL_ALL
     for (int n = 0; n < queries * keys; n++)
@@ -52,7 +54,7 @@ static inline __attribute__((always_inline)) void dots(bool bf16, int queries, i
     for (int64_t at = 0; at < dim; at += DECODE_WIDTH, q += group * DECODE_WIDTH) {
         UNROLL
         for (int j = 0; j < keys && asks; j++)
-            ask_for(bf16, row_of(bf16, ahead, j % DECODE_STRANDS, c + j / DECODE_STRANDS), at / LANES);
+            ask_for(bf16, row_of(bf16, ahead, (c + j) % DECODE_STRANDS, (c + j) / DECODE_STRANDS), at / LANES);
         UNROLL
         for (int i = 0; i < PARTS; i++) {
             const int64_t d = at + i * LANES, left = dim - d < 0 ? 0 : dim - d;
@@ -62,7 +64,7 @@ static inline __attribute__((always_inline)) void dots(bool bf16, int queries, i
                 y[g] = load(q + g * DECODE_WIDTH + i * LANES);
             UNROLL
             for (int j = 0; j < keys; j++) {
-                const void *row = element(bf16, row_of(bf16, k, j % DECODE_STRANDS, c + j / DECODE_STRANDS), d);
+                const void *row = element(bf16, row_of(bf16, k, (c + j) % DECODE_STRANDS, (c + j) / DECODE_STRANDS), d);
                 lanes x = left >= LANES ? load_row(bf16, row) : load_end(bf16, row, left);
                 UNROLL
                 for (int g = 0; g < queries; g++)
@@ -82,23 +84,33 @@ static inline __attribute__((always_inline)) void dots_of(bool bf16, int queries
                                                           const float *q, struct streams k, struct streams ahead,
                                                           bool asks, float *to)
 {
-#define BY(n, turns)                                                                                                   \
-    for (int c = 0; c < LANES / DECODE_STRANDS; c += turns)                                                            \
-        dots(bf16, n, turns, dim, group, q, k, ahead, asks, c, to + c * DECODE_STRANDS * LANES);
+#define BY(n, keys)                                                                                                    \
+    for (int c = 0; c < LANES; c += keys)                                                                              \
+        dots(bf16, n, keys, dim, group, q, k, ahead, asks, c, to + c * LANES);                                         \
+    break;
+    switch (queries) {
 #if defined(__AVX512F__)
-    if (queries == 4) {
-        BY(4, 1)
-    } else if (queries == 3) {
-        BY(3, 1)
-    } else if (queries == 2) {
-        BY(2, 2)
-    } else {
-        BY(1, 2)
-    }
+    case 8:
+        BY(8, 2)
+    case 7:
+        BY(7, 2)
+    case 6:
+        BY(6, 2)
+    case 5:
+        BY(5, 2)
+    case 4:
+        BY(4, 4)
+    case 3:
+        BY(3, 4)
+    case 2:
+        BY(2, 8)
+    default:
+        BY(1, 8)
 #else
-    (void)queries;
-    BY(1, 1)
+    default:
+        BY(1, 4)
 #endif
+    }
 #undef BY
 }
 
@@ -216,7 +228,7 @@ struct mixed {
  * the last of which has `rest` channels. */
 static inline __attribute__((always_inline)) void mix(bool bf16, int queries, int vectors, int64_t rest, struct mixed m)
 {
-    lanes sum[VALUE_QUERIES][VALUE_VECTORS];
+    lanes sum[VALUE_QUERIES][VALUE_VECTORS_OF_FEW];
     UNROLL
     for (int g = 0; g < queries; g++)
         UNROLL
@@ -226,7 +238,7 @@ static inline __attribute__((always_inline)) void mix(bool bf16, int queries, in
         for (int64_t n = 0; n < m.strands; n++) {
             const void *v = row_of(bf16, m.v, n, c), *ahead = row_of(bf16, m.ahead, n, c);
             const float *p = m.p + (c * DECODE_STRANDS + n) * m.group;
-            lanes x[VALUE_VECTORS];
+            lanes x[VALUE_VECTORS_OF_FEW];
             UNROLL
             for (int i = 0; i < vectors; i++)
                 x[i] = i == vectors - 1 ? load_end(bf16, element(bf16, v, i * LANES), rest)
@@ -266,6 +278,17 @@ static inline __attribute__((always_inline)) void mix(bool bf16, int queries, in
 static inline __attribute__((always_inline)) void mix_of(bool bf16, int queries, int vectors, int64_t rest,
                                                          struct mixed m)
 {
+    if (vectors == VALUE_VECTORS_OF_FEW) {
+        if (queries == 1)
+            mix(bf16, 1, VALUE_VECTORS_OF_FEW, rest, m);
+#if defined(__AVX512F__)
+        else if (queries == 2)
+            mix(bf16, 2, VALUE_VECTORS_OF_FEW, rest, m);
+        else
+            mix(bf16, 3, VALUE_VECTORS_OF_FEW, rest, m);
+#endif
+        return;
+    }
     switch (queries) {
         MIX_QUERIES(1)
         MIX_QUERIES(2)
@@ -290,14 +313,23 @@ static __attribute__((noinline)) void mix_halves(int queries, int vectors, int64
     mix_of(true, queries, vectors, rest, m);
 }
 
+/* Of `left` vectors of a row: as many as fill the registers, the last passes being about even. */
+static int64_t vectors_at_once(int queries, int64_t left)
+{
+    if (queries <= FEW_QUERIES && left >= VALUE_VECTORS_OF_FEW)
+        return VALUE_VECTORS_OF_FEW;
+    const int64_t passes = (left + VALUE_VECTORS - 1) / VALUE_VECTORS;
+    return (left + passes - 1) / passes;
+}
+
 /* Keys [c, c + keys) of the first `strands` strands: over all channels before the next ones, so that V is read once. */
 static void values_from(const struct decode_leaf *t, int64_t c, int64_t keys, int64_t strands)
 {
     const int64_t strand = decode_strand(t->keys), all = (t->dim_v + LANES - 1) / LANES;
-    const int64_t passes = (all + VALUE_VECTORS - 1) / VALUE_VECTORS, out = DECODE_NODE_HEAD + t->dim_v;
+    const int64_t out = DECODE_NODE_HEAD + t->dim_v;
     const struct streams ahead = streams_ahead(t->bf16, c, strand, t->v, t->pitch_v, t->next, t->pitch);
-    for (int64_t pass = 0; pass < passes; pass++) {
-        const int64_t from = pass * all / passes, to = (pass + 1) * all / passes;
+    for (int64_t from = 0, to; from < all; from = to) {
+        to = from + vectors_at_once(t->queries, all - from);
         const int64_t rest = least(LANES, t->dim_v - (to - 1) * LANES);
         struct mixed m = {out,
                           t->queries,

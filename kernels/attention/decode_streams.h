@@ -6,7 +6,7 @@
 #include "attention_lanes.h"
 #include "decode_leaf.h"
 
-enum { AHEAD = 8 }; /* keys of each strand that are asked for before they are needed */
+enum { AHEAD = 2 }; /* keys of each strand that are asked for before they are needed; more made it slower */
 
 /* Element `at` of an array of bfloat16 or of floats. */
 static inline const void *element(bool bf16, const void *array, int64_t at)
