@@ -14,6 +14,7 @@
 
 /* Rows of tables are lines far apart, many of which share a set of L1: those of PACKED pairs are copied together. */
 enum { PACKED = 64 };
+enum { EVERY = 8 /* steps */ };
 enum { STEPS = 64 /* u and y of a block: 8 KiB */, TOGETHER = 4 };
 
 int64_t SABLE_ISA_NAME(sable_s4d_width)(void)
@@ -103,9 +104,31 @@ void SABLE_ISA_NAME(sable_s4d_powers)(int64_t pitch, int64_t count, int64_t pair
 
 /* ---- Steps ---- */
 
+/* Rows of u and y are lines far apart, which hardware does not see coming: those of the next STEPS steps are asked for
+ * into L2, evenly over all pairs and steps, so that they never hold up loads of tables. */
+struct ahead {
+    const float *u, *y;                /* the next row; y may be NULL */
+    int64_t pitch, rows, each, credit; /* rows left; a row costs `each`, EVERY steps of a pass over pairs earn EVERY */
+};
+
+static inline void fetch(struct ahead *ahead)
+{
+    ahead->credit += EVERY;
+    while (ahead->credit >= ahead->each && ahead->rows > 0) {
+        ahead->credit -= ahead->each;
+        ahead->rows--;
+        __builtin_prefetch(ahead->u, 0, 2);
+        ahead->u += ahead->pitch;
+        if (ahead->y) {
+            __builtin_prefetch(ahead->y, 1, 2);
+            ahead->y += ahead->pitch;
+        }
+    }
+}
+
 /* `together` pairs over `steps` ≤ STEPS steps. */
 static inline void advance(int together, int64_t pitch, int64_t count, int64_t steps, const float *factors,
-                           const lanes *u, float *state, lanes *y)
+                           const lanes *u, float *state, lanes *y, struct ahead *ahead)
 {
     lanes qr[TOGETHER], qi[TOGETHER], gr[TOGETHER], gi[TOGETHER], re[TOGETHER], im[TOGETHER];
     for (int k = 0; k < together; k++) {
@@ -117,6 +140,8 @@ static inline void advance(int together, int64_t pitch, int64_t count, int64_t s
         im[k] = lanes_load_row(state + (2 * k + 1) * pitch, count);
     }
     for (int64_t t = 0; t < steps; t++) {
+        if (t % EVERY == 0)
+            fetch(ahead);
         lanes x = u[t], sum = y ? y[t] : lanes_all(0);
 #pragma GCC unroll 4
         for (int k = 0; k < together; k++) {
@@ -132,17 +157,6 @@ static inline void advance(int together, int64_t pitch, int64_t count, int64_t s
     for (int k = 0; k < together; k++) {
         lanes_store_row(state + (2 * k) * pitch, re[k], count);
         lanes_store_row(state + (2 * k + 1) * pitch, im[k], count);
-    }
-}
-
-/* Rows of u and y are lines far apart, which hardware does not see coming: those of the next STEPS steps are asked for
- * between pairs, a few at a time, into L2. */
-static inline void fetch(int64_t pitch, int64_t steps, int64_t share, int64_t shares, const float *u, const float *y)
-{
-    for (int64_t t = share * STEPS / shares; t < (share + 1) * STEPS / shares && t < steps; t++) {
-        __builtin_prefetch(u + t * pitch, 0, 2);
-        if (y)
-            __builtin_prefetch(y + t * pitch, 1, 2);
     }
 }
 
@@ -164,6 +178,9 @@ static void block(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, in
                   int64_t table_count, const float *factors, const float *u, lanes skip, float *state, float *y)
 {
     lanes in[STEPS], out[STEPS];
+    const int64_t next = left - STEPS < STEPS ? left - STEPS : STEPS;
+    const int64_t passes = pairs / TOGETHER + pairs % TOGETHER;
+    struct ahead ahead = {u + STEPS * pitch, y ? y + STEPS * pitch : NULL, pitch, next > 0 ? next : 0, passes, 0};
     int64_t p = 0;
     for (int64_t i = 0; i < steps; i++) {
         in[i] = lanes_load_row(u + i * pitch, count);
@@ -172,19 +189,18 @@ static void block(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, in
     for (; p + TOGETHER <= pairs; p += TOGETHER) {
         const float *q = factors + 4 * p * table_pitch;
         float *x = state + 2 * p * table_pitch;
-        fetch(pitch, left - STEPS, p / TOGETHER, pairs / TOGETHER, u + STEPS * pitch, y ? y + STEPS * pitch : NULL);
         if (y)
-            advance(TOGETHER, table_pitch, table_count, steps, q, in, x, out);
+            advance(TOGETHER, table_pitch, table_count, steps, q, in, x, out, &ahead);
         else
-            advance(TOGETHER, table_pitch, table_count, steps, q, in, x, NULL);
+            advance(TOGETHER, table_pitch, table_count, steps, q, in, x, NULL, &ahead);
     }
     for (; p < pairs; p++) {
         const float *q = factors + 4 * p * table_pitch;
         float *x = state + 2 * p * table_pitch;
         if (y)
-            advance(1, table_pitch, table_count, steps, q, in, x, out);
+            advance(1, table_pitch, table_count, steps, q, in, x, out, &ahead);
         else
-            advance(1, table_pitch, table_count, steps, q, in, x, NULL);
+            advance(1, table_pitch, table_count, steps, q, in, x, NULL, &ahead);
     }
     for (int64_t i = 0; i < steps && y; i++)
         lanes_store_row(y + i * pitch, out[i], count);
