@@ -1,6 +1,7 @@
-/* attention/layer: a whole multi-head attention layer, fp32: projections of x to q, k, v, exact attention, and the
- * output projection. It measures what a transformer's layer costs without its feed-forward part: large matrix products
- * around a small-tile computation, and how their sharing among ranks fits together. docs/attention.md. */
+/* attention/layer: a whole multi-head attention layer, fp32 or with x and weights in bf16: projections of x to q, k, v,
+ * exact attention, and the output projection. It measures what a transformer's layer costs without its feed-forward
+ * part: large matrix products around a small-tile computation, and how their sharing among ranks fits together.
+ * docs/attention.md. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@ static const struct sable_param parameters[] = {
         "keys summed one after another; it defines the bits, and is the unit in which ring and allgather share keys"),
     {"width", SABLE_INT, offsetof(struct layer_params, width), "", 0, 1e6, 0, 0, NULL, "0",
      "channels of x and y; 0: of the model (768, 4096, 2048, 1152)"},
+    ATTENTION_TYPE("x and the weights"),
     {0},
 };
 
@@ -75,6 +77,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     const struct sable_attention_shape shape = l ? l->a.shape : layer_shape(params), *s = &shape;
     const int strategy = l ? l->a.strategy : ((const struct layer_params *)params)->attention.strategy;
     const int64_t width = l ? l->width : layer_width(params);
+    const bool bf16 = l ? l->bf16 : ((const struct layer_params *)params)->attention.bf16;
     const struct sable_attention_part part = attention_part_of(s, strategy, layout.rank, layout.ranks);
     const double dims = (double)(s->dim + s->dim_v), heads = (double)s->heads, kv = (double)s->kv_heads;
     const double pairs =
@@ -83,18 +86,19 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         (double)s->batch * heads * sable_attention_pairs(s, (struct sable_attention_rows){0, s->queries});
     const double rows = (double)s->batch * (double)s->queries, channels = (double)width;
     const double weights = channels * (heads * dims + kv * dims);
+    const double mine = rows / layout.ranks, inputs = (bf16 ? 2 : 4) * (weights + mine * channels);
     double bytes, messages;
     layer_traffic(s, strategy, layout, &bytes, &messages);
     *work = (struct sable_work){
         .items = 2 * (rows * weights + dims * all_pairs) / layout.ranks,
         .flops_fp32 = layer_projection_flops(s, width, strategy, layout) + 2 * dims * pairs,
         .exponentials = pairs,
-        .bytes = 4 * (weights + rows / layout.ranks * (2 * channels + 2 * (heads + kv) * dims)),
+        .bytes = inputs + 4 * mine * (channels + 2 * (heads + kv) * dims),
         .pattern = SABLE_READ,
-        .working_set = 4 * (weights + rows / layout.ranks * (2 * channels + (heads + kv) * dims)),
+        .working_set = inputs + 4 * mine * (channels + (heads + kv) * dims),
         .bytes_network = bytes,
         .messages = messages,
-        .memory = layer_memory(s, width, strategy, layout, l && l->a.reference),
+        .memory = layer_memory(s, width, bf16, strategy, layout, l && l->a.reference),
     };
 }
 
@@ -200,7 +204,7 @@ static const struct sable_variant variants[] = {
 
 const struct sable_workload sable_attention_layer = {
     .name = "attention/layer",
-    .summary = "a multi-head attention layer: projections, attention, output projection, fp32",
+    .summary = "a multi-head attention layer: projections, attention, output projection, fp32 or bf16",
     .source =
         "Vaswani et al. (2017), 3.2.2; Shoeybi et al., Megatron-LM (2019); Jacobs et al., DeepSpeed Ulysses (2023)",
     .fom = {"multiply-adds", "GFLOP/s", 1e9},

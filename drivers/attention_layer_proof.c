@@ -46,16 +46,22 @@ static void sum_weights(const double *s, int64_t depth, int64_t width, const flo
     }
 }
 
+static double element(bool bf16, const void *x, int64_t k)
+{
+    return (double)(bf16 ? sable_attention_from_bf16(((const uint16_t *)x)[k]) : ((const float *)x)[k]);
+}
+
 /* |Σ s y − x·sum| over its bound, of one row; x comes in `pieces` of `piece` elements, x_step apart. Where the inputs
  * are not finite y must not be either. */
-static double row_error(const double *s, int64_t pieces, int64_t piece, const float *x, int64_t x_step,
+static double row_error(const double *s, int64_t pieces, int64_t piece, bool bf16, const void *x, int64_t x_step,
                         const double *sum, const double *absolute, int64_t width, const float *y)
 {
     double exact = 0, bound = 0, found = 0;
     for (int64_t p = 0; p < pieces; p++)
         for (int64_t k = 0; k < piece; k++) {
-            exact += (double)x[p * x_step + k] * sum[p * piece + k];
-            bound += fabs((double)x[p * x_step + k]) * absolute[p * piece + k];
+            const double value = element(bf16, x, p * x_step + k);
+            exact += value * sum[p * piece + k];
+            bound += fabs(value) * absolute[p * piece + k];
         }
     for (int64_t j = 0; j < width; j++)
         found += s[j] * (double)y[j];
@@ -81,11 +87,11 @@ static int check_head(const struct layer *l, const struct sable_context *context
         const int64_t at = (layer_batch(side) + b) * side->per_batch + head - side->head;
         if (at < 0 || at >= side->heads)
             continue;
-        const float *x = side->x + b * rows * l->x_pitch, *y = layer_projected(l, weight) + at * rows * dim;
+        const float *y = layer_projected(l, weight) + at * rows * dim;
 #pragma omp parallel for schedule(static) num_threads(l->a.layout.threads) reduction(max : worst)
         for (int64_t r = 0; r < rows; r++)
-            worst =
-                fmax(worst, row_error(s, 1, l->width, x + r * l->x_pitch, 0, p->sum, p->absolute, dim, y + r * dim));
+            worst = fmax(worst, row_error(s, 1, l->width, l->bf16, layer_x(l, side, b * rows + r), 0, p->sum,
+                                          p->absolute, dim, y + r * dim));
     }
     p->projected = fmax(p->projected, worst);
     return SABLE_OK;
@@ -123,8 +129,8 @@ static int check_output(const struct layer *l, const struct sable_context *conte
     for (int64_t b = 0; b < shape->batch; b++)
         for (int64_t r = 0; r < rows; r++) {
             const float *y = l->y + (b * rows + r) * l->width;
-            worst = fmax(worst, row_error(s, shape->heads, dim, out + (b * shape->heads * rows + r) * dim, rows * dim,
-                                          p->sum, p->absolute, l->width, y));
+            worst = fmax(worst, row_error(s, shape->heads, dim, false, out + (b * shape->heads * rows + r) * dim,
+                                          rows * dim, p->sum, p->absolute, l->width, y));
             for (int64_t j = 0; j < l->width; j++)
                 not_finite += !isfinite(y[j]);
         }

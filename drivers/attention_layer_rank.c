@@ -1,4 +1,4 @@
-/* Who holds what of a layer, its inputs and its room. x and y are cut by rows, but for `heads`, where every rank has
+/* Who holds what of a layer, and its room. x and y are cut by rows, but for `heads`, where every rank has
  * the rows of x of its batches, projects its own heads, and the heads of out become rows of all heads by one
  * all-to-all. Weights of heads that a rank does not compute are not held; wo is held whole. */
 #include "attention_layer.h"
@@ -7,18 +7,18 @@
 #include <stdlib.h>
 
 #include "attention_share.h"
-#include "input.h"
 #include "sable_array.h"
 #include "sable_product.h"
 
-enum { PURPOSE_X = 52, PURPOSE_WEIGHT = 53 /* + weight */ };
-enum { PITCH_MORE = 16 }; /* so that rows of a power of two don't compete for the same cache sets */
+enum { PITCH_MORE = 16 }; /* words, so that rows of a power of two don't compete for the same cache sets */
 
 static const int64_t widths[] = {768, 4096, 2048, 1152}; /* of attention_models */
 
 struct sable_attention_shape layer_shape(const struct layer_params *p)
 {
-    return attention_shape(&p->attention);
+    struct sable_attention_shape shape = attention_shape(&p->attention);
+    shape.bf16 = false;
+    return shape;
 }
 
 int64_t layer_width(const struct layer_params *p)
@@ -109,6 +109,16 @@ float *layer_projected(const struct layer *l, enum layer_weight weight)
     return ulysses ? shard[weight] : own[weight];
 }
 
+void *layer_x(const struct layer *l, const struct layer_side *side, int64_t row)
+{
+    return (char *)side->x + (size_t)(row * l->x_pitch) * (l->bf16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+void *layer_weight(const struct layer *l, enum layer_weight weight, int64_t at)
+{
+    return (char *)l->weight[weight] + (size_t)at * (l->bf16 ? sizeof(uint16_t) : sizeof(float));
+}
+
 const float *layer_out(const struct layer *l)
 {
     float *out, *lse;
@@ -118,26 +128,26 @@ const float *layer_out(const struct layer *l)
 
 /* ---- Sizes ---- */
 
-static int64_t weight_dim(const struct sable_attention_shape *s, enum layer_weight weight)
-{
-    return weight == WEIGHT_V ? s->dim_v : s->dim;
-}
-
 static double weight_size(const struct sable_attention_shape *s, int64_t width, const struct layer_side side[2],
                           enum layer_weight weight, bool reference)
 {
     if (weight == WEIGHT_O)
         return reference ? (double)s->heads * (double)s->dim_v * (double)width
                          : (double)sable_product_packed(s->heads * s->dim_v, width);
-    int64_t dim = weight_dim(s, weight);
+    int64_t dim = layer_weight_dim(s, weight);
     return (double)layer_heads_held(&side[weight != WEIGHT_Q]) *
            (double)(reference ? width * dim : sable_product_packed(width, dim));
 }
 
-/* Elements of x of a side, and of what makes y of out. */
-static int64_t x_size(const struct layer_side *side, int64_t width)
+/* Words between rows of x, and those of x of a side. */
+static int64_t x_words(int64_t width, bool bf16)
 {
-    return layer_batches(side) * layer_rows(side) * (width + PITCH_MORE);
+    return (bf16 ? (width + 1) / 2 : width) + PITCH_MORE;
+}
+
+static int64_t x_size(const struct layer_side *side, int64_t width, bool bf16)
+{
+    return layer_batches(side) * layer_rows(side) * x_words(width, bf16);
 }
 
 static bool moves(int strategy, struct sable_layout layout)
@@ -145,18 +155,18 @@ static bool moves(int strategy, struct sable_layout layout)
     return strategy == STRATEGY_HEADS && layout.ranks > 1;
 }
 
-double layer_memory(const struct sable_attention_shape *s, int64_t width, int strategy, struct sable_layout layout,
-                    bool reference)
+double layer_memory(const struct sable_attention_shape *s, int64_t width, bool bf16, int strategy,
+                    struct sable_layout layout, bool reference)
 {
     strategy = reference ? STRATEGY_HEADS : strategy;
     struct layer_side side[2] = {layer_side_of(s, strategy, layout, false), layer_side_of(s, strategy, layout, true)};
     struct sable_attention_part result = layer_result_of(s, strategy, layout.rank, layout.ranks);
     double rows = (double)s->batch * (double)attention_rows_count(&result), out = (double)s->heads * (double)s->dim_v;
-    double floats = (double)x_size(&side[0], width) + rows * (out + PITCH_MORE + (double)width);
+    double floats = (double)x_size(&side[0], width, bf16) + rows * (out + PITCH_MORE + (double)width);
     if (!same_rows(&side[0], &side[1]))
-        floats += (double)x_size(&side[1], width);
+        floats += (double)x_size(&side[1], width, bf16);
     for (int w = 0; w < WEIGHTS; w++)
-        floats += weight_size(s, width, side, (enum layer_weight)w, reference);
+        floats += weight_size(s, width, side, (enum layer_weight)w, reference) / (bf16 ? 2 : 1);
     if (moves(strategy, layout)) {
         struct sable_attention_part part = attention_part_of(s, strategy, layout.rank, layout.ranks);
         floats += 2 * rows * out + (double)part.heads * (double)attention_rows_count(&part) * (double)s->dim_v;
@@ -194,98 +204,6 @@ double layer_projection_flops(const struct sable_attention_shape *s, int64_t wid
             (double)s->batch * (double)attention_rows_count(&result) * (double)s->heads * (double)s->dim_v);
 }
 
-/* ---- Inputs ---- */
-
-static const char *const weight_names[] = {"wq", "wk", "wv", "wo"};
-
-int layer_fetch_x(const struct layer *l, const struct sable_context *context, int64_t batch, int64_t first,
-                  int64_t count, int64_t pitch, float *to, struct sable_error *error)
-{
-    bool from_file = context->input && sable_input_has(context->input, "x");
-    for (int64_t r = 0; r < count && !error->code; r++) {
-        const int64_t offset[] = {batch, first + r, 0}, extent[] = {1, 1, l->width};
-        if (from_file)
-            sable_input_read(context->input, "x", SABLE_F32, 3, offset, extent, to + r * pitch, error);
-        else
-            sable_attention_draw(context->seed, PURPOSE_X, (batch * l->a.shape.queries + first + r) * l->width,
-                                 l->width, to + r * pitch);
-    }
-    return error->code;
-}
-
-/* Drawn weights are scaled by the power of two next to 1/√depth: q, k, v and y then are of the size of x. */
-int layer_fetch_weight(const struct layer *l, const struct sable_context *context, enum layer_weight weight,
-                       int64_t head, float *to, struct sable_error *error)
-{
-    const struct sable_attention_shape *s = &l->a.shape;
-    bool o = weight == WEIGHT_O;
-    const int64_t rows = o ? s->dim_v : l->width, columns = o ? l->width : weight_dim(s, weight);
-    if (context->input && sable_input_has(context->input, weight_names[weight])) {
-        const int64_t offset[] = {head, 0, 0}, extent[] = {1, rows, columns};
-        return sable_input_read(context->input, weight_names[weight], SABLE_F32, 3, offset, extent, to, error);
-    }
-    const double depth = (double)(o ? s->heads * s->dim_v : l->width);
-    const float scale = (float)exp2(-round(log2(depth) / 2));
-    sable_attention_draw(context->seed, PURPOSE_WEIGHT + (uint32_t)weight, head * rows * columns, rows * columns, to);
-    for (int64_t i = 0; i < rows * columns; i++)
-        to[i] *= scale;
-    return SABLE_OK;
-}
-
-static int agree_with(const char *array, const char *what, int64_t *known, bool *set, int64_t found,
-                      struct sable_error *error)
-{
-    if (*set && *known != found)
-        return sable_fail(error, SABLE_BAD_INPUT, "--input: %s has %lld %s where another array has %lld", array,
-                          (long long)found, what, (long long)*known);
-    *known = found;
-    *set = true;
-    return SABLE_OK;
-}
-
-/* The shape that the arrays of --input have. What is drawn fits what is read. */
-static int read_shape(struct sable_input *input, struct sable_attention_shape *s, int64_t *width,
-                      struct sable_error *error)
-{
-    int64_t x[3], w[3], before = s->dim;
-    bool width_set = false, heads = false, kv = false, dim = false, dim_v = false;
-    if (sable_input_has(input, "x")) {
-        if (sable_input_shape(input, "x", 3, x, error) || agree_with("x", "channels", width, &width_set, x[2], error))
-            return error->code;
-        s->batch = x[0], s->queries = s->keys = x[1];
-    }
-    for (int i = 0; i < WEIGHTS; i++) {
-        const char *name = weight_names[i];
-        bool o = i == WEIGHT_O, by_query = i == WEIGHT_Q || o, v = i == WEIGHT_V || o;
-        if (!sable_input_has(input, name))
-            continue;
-        if (sable_input_shape(input, name, 3, w, error) ||
-            agree_with(name, "heads", by_query ? &s->heads : &s->kv_heads, by_query ? &heads : &kv, w[0], error) ||
-            agree_with(name, "channels", width, &width_set, w[o ? 2 : 1], error) ||
-            agree_with(name, "channels a head", v ? &s->dim_v : &s->dim, v ? &dim_v : &dim, w[o ? 1 : 2], error))
-            return error->code;
-    }
-    if (heads && !kv)
-        s->kv_heads = s->heads;
-    if (dim && !dim_v)
-        s->dim_v = s->dim;
-    if (s->dim != before)
-        s->scale = 1 / sqrt((double)s->dim);
-    return attention_read_rules(input, s, error);
-}
-
-int layer_adopt(void *params, struct sable_input *input, struct sable_error *error)
-{
-    struct layer_params *p = params;
-    struct sable_attention_shape shape = layer_shape(p);
-    int64_t width = layer_width(p);
-    if (read_shape(input, &shape, &width, error) || layer_check(&shape, width, error))
-        return error->code;
-    attention_adopt_shape(&shape, &p->attention);
-    p->width = width;
-    return SABLE_OK;
-}
-
 /* ---- Making and freeing ---- */
 
 static float *floats(double n, bool *short_of_memory)
@@ -295,17 +213,31 @@ static float *floats(double n, bool *short_of_memory)
     return array;
 }
 
-static int fill_x(struct layer *l, const struct sable_context *context, const struct layer_side *side, float *x,
+static int fill_x(struct layer *l, const struct sable_context *context, const struct layer_side *side,
                   struct sable_error *error)
 {
+    float *row = l->bf16 ? sable_array(l->width, 1, sizeof *row) : NULL;
+    if (l->bf16 && !row)
+        return sable_fail(error, SABLE_ENVIRONMENT, "attention/layer: out of memory for a row");
     for (int64_t b = 0; b < layer_batches(side); b++)
-        for (int i = 0; i < 2; i++) {
-            float *to = x + (b * layer_rows(side) + (i ? side->rows[0].count : 0)) * l->x_pitch;
-            if (layer_fetch_x(l, context, layer_batch(side) + b, side->rows[i].first, side->rows[i].count, l->x_pitch,
-                              to, error))
-                return error->code;
-        }
-    return SABLE_OK;
+        for (int i = 0; i < 2; i++)
+            for (int64_t r = 0; r < side->rows[i].count && !error->code; r++) {
+                void *to = layer_x(l, side, b * layer_rows(side) + (i ? side->rows[0].count : 0) + r);
+                if (!layer_fetch_x(l, context, layer_batch(side) + b, side->rows[i].first + r, 1, 0, l->bf16 ? row : to,
+                                   error) &&
+                    l->bf16)
+                    sable_attention_to_bf16(1, l->width, row, to);
+            }
+    sable_array_free(row);
+    return error->code;
+}
+
+static void pack(const struct layer *l, int64_t depth, int64_t width, const float *w, void *to)
+{
+    if (l->bf16)
+        sable_product_pack_bf16(depth, width, w, to);
+    else
+        sable_product_pack(depth, width, w, to);
 }
 
 static int fill_weights(struct layer *l, const struct sable_context *context, float *one, struct sable_error *error)
@@ -313,15 +245,15 @@ static int fill_weights(struct layer *l, const struct sable_context *context, fl
     const struct sable_attention_shape *s = &l->a.shape;
     for (int w = 0; w < WEIGHT_O; w++) {
         const struct layer_side *side = w == WEIGHT_Q ? &l->queries : &l->keys;
-        const int64_t dim = weight_dim(s, (enum layer_weight)w), held = layer_heads_held(side);
+        const int64_t dim = layer_weight_dim(s, (enum layer_weight)w), held = layer_heads_held(side);
         const int64_t each = l->a.reference ? l->width * dim : sable_product_packed(l->width, dim);
         for (int64_t i = 0; i < held; i++) {
             const int64_t head = (side->heads < side->per_batch ? side->head + i : i) % side->per_batch;
-            float *to = l->weight[w] + layer_slot(side, head) * each;
+            void *to = layer_weight(l, (enum layer_weight)w, layer_slot(side, head) * each);
             if (layer_fetch_weight(l, context, (enum layer_weight)w, head, l->a.reference ? to : one, error))
                 return error->code;
             if (!l->a.reference)
-                sable_product_pack(l->width, dim, one, to);
+                pack(l, l->width, dim, one, to);
         }
     }
     float *whole = l->a.reference ? l->weight[WEIGHT_O] : one;
@@ -329,7 +261,7 @@ static int fill_weights(struct layer *l, const struct sable_context *context, fl
         if (layer_fetch_weight(l, context, WEIGHT_O, h, whole + h * s->dim_v * l->width, error))
             return error->code;
     if (!l->a.reference)
-        sable_product_pack(s->heads * s->dim_v, l->width, one, l->weight[WEIGHT_O]);
+        pack(l, s->heads * s->dim_v, l->width, one, l->weight[WEIGHT_O]);
     return SABLE_OK;
 }
 
@@ -339,10 +271,11 @@ static int allocate(struct layer *l, struct sable_error *error)
     struct layer_side side[2] = {l->queries, l->keys};
     const double rows = (double)s->batch * (double)attention_rows_count(&l->result);
     bool no = false;
-    l->queries.x = floats((double)x_size(&l->queries, l->width), &no);
-    l->keys.x = l->one_x ? l->queries.x : floats((double)x_size(&l->keys, l->width), &no);
+    l->queries.x = floats((double)x_size(&l->queries, l->width, l->bf16), &no);
+    l->keys.x = l->one_x ? l->queries.x : floats((double)x_size(&l->keys, l->width, l->bf16), &no);
     for (int w = 0; w < WEIGHTS; w++)
-        l->weight[w] = floats(weight_size(s, l->width, side, (enum layer_weight)w, l->a.reference), &no);
+        l->weight[w] =
+            floats(weight_size(s, l->width, side, (enum layer_weight)w, l->a.reference) / (l->bf16 ? 2 : 1), &no);
     l->merged = floats(rows * (double)l->o_pitch, &no), l->y = floats(rows * (double)l->width, &no);
     if (moves(l->a.strategy, l->a.layout)) {
         const int ranks = l->a.layout.ranks;
@@ -366,14 +299,16 @@ int layer_make(const struct layer_params *params, struct sable_context *context,
     struct sable_attention_shape shape = layer_shape(params);
     int64_t width = layer_width(params);
     if (context->input)
-        read_shape(context->input, &shape, &width, error);
+        layer_read_shape(context->input, &shape, &width, error);
     if (!error->code)
         layer_check(&shape, width, error);
     if (sable_agree(context->comm, error) ||
         attention_prepare(&shape, params->attention.strategy, context, reference, &l->a, error))
         return error->code;
     l->a.fetch = layer_project_anew;
-    l->width = width, l->x_pitch = width + PITCH_MORE, l->o_pitch = shape.heads * shape.dim_v + PITCH_MORE;
+    l->rounded = params->attention.bf16, l->bf16 = l->rounded && !reference;
+    l->width = width, l->x_pitch = x_words(width, l->bf16) * (l->bf16 ? 2 : 1),
+    l->o_pitch = shape.heads * shape.dim_v + PITCH_MORE;
     l->queries = layer_side_of(&shape, l->a.strategy, context->layout, false);
     l->keys = layer_side_of(&shape, l->a.strategy, context->layout, true);
     l->one_x = same_rows(&l->queries, &l->keys);
@@ -383,8 +318,8 @@ int layer_make(const struct layer_params *params, struct sable_context *context,
     float *one = sable_array(reference ? 1 : width, shape.heads * most, sizeof *one); /* unpacked weights */
     if (!one)
         sable_fail(error, SABLE_ENVIRONMENT, "attention/layer: out of memory for weights");
-    if (!sable_agree(context->comm, error) && !fill_x(l, context, &l->queries, l->queries.x, error) &&
-        !(l->one_x ? error->code : fill_x(l, context, &l->keys, l->keys.x, error)))
+    if (!sable_agree(context->comm, error) && !fill_x(l, context, &l->queries, error) &&
+        !(l->one_x ? error->code : fill_x(l, context, &l->keys, error)))
         fill_weights(l, context, one, error);
     sable_array_free(one);
     return error->code;

@@ -7,11 +7,6 @@
 #include "sable_array.h"
 #include "sable_product.h"
 
-static int64_t dim_of(const struct layer *l, enum layer_weight weight)
-{
-    return weight == WEIGHT_V ? l->a.shape.dim_v : l->a.shape.dim;
-}
-
 static const struct layer_side *side_of(const struct layer *l, enum layer_weight weight)
 {
     return weight == WEIGHT_Q ? &l->queries : &l->keys;
@@ -31,19 +26,21 @@ static void heads_of(const struct layer_side *side, int64_t b, int64_t *first, i
 static struct sable_product product_of(const struct layer *l, enum layer_weight weight, int64_t b)
 {
     const struct layer_side *side = side_of(l, weight);
-    const int64_t dim = dim_of(l, weight), rows = layer_rows(side);
+    const int64_t dim = layer_weight_dim(&l->a.shape, weight), rows = layer_rows(side);
     int64_t first, end;
     heads_of(side, b, &first, &end);
     return (struct sable_product){
         .rows = rows,
         .width = dim,
         .groups = end - first,
-        .x = side->x + b * rows * l->x_pitch,
+        .x = layer_x(l, side, b * rows),
         .x_pitch = l->x_pitch,
-        .w = l->weight[weight] + layer_slot(side, first) * sable_product_packed(l->width, dim),
+        .w = layer_weight(l, weight, layer_slot(side, first) * sable_product_packed(l->width, dim)),
         .y = layer_projected(l, weight) + ((layer_batch(side) + b) * side->per_batch + first - side->head) * rows * dim,
         .y_pitch = dim,
         .y_group = rows * dim,
+        .x_bf16 = l->bf16,
+        .w_bf16 = l->bf16,
     };
 }
 
@@ -92,14 +89,14 @@ static int move(struct layer *l, struct sable_context *context, struct sable_err
 static void lose_channel(struct layer *l)
 {
     const int64_t dim = l->a.shape.dim, packed = sable_product_packed(l->width, dim);
-    float *w = l->weight[WEIGHT_Q];
+    const size_t size = l->bf16 ? sizeof(uint16_t) : sizeof(float);
     if (l->queries.heads == 0)
         return;
     if (l->a.reference)
-        memset(w + (l->width - 1) * dim, 0, (size_t)dim * sizeof *w);
+        memset(layer_weight(l, WEIGHT_Q, (l->width - 1) * dim), 0, (size_t)dim * size);
     const int64_t panel = sable_product_packed(l->width, 1), columns = panel / l->width;
     for (int64_t p = 0; p < packed / panel && !l->a.reference; p++)
-        memset(w + p * panel + (l->width - 1) * columns, 0, (size_t)columns * sizeof *w);
+        memset(layer_weight(l, WEIGHT_Q, p * panel + (l->width - 1) * columns), 0, (size_t)columns * size);
 }
 
 /* ---- Everything ---- */
@@ -128,7 +125,8 @@ int layer_run(struct layer *l, struct sable_context *context, struct sable_error
                                       .x_pitch = l->o_pitch,
                                       .w = l->weight[WEIGHT_O],
                                       .y = l->y,
-                                      .y_pitch = l->width};
+                                      .y_pitch = l->width,
+                                      .w_bf16 = l->bf16};
     sable_products(l->a.layout.threads, s->heads * s->dim_v, 1, &out);
     return SABLE_OK;
 }
@@ -165,12 +163,12 @@ int layer_run_reference(struct layer *l, struct sable_context *context, struct s
         lose_channel(l);
     for (int w = WEIGHT_Q; w <= WEIGHT_V && row; w++) {
         const struct layer_side *side = side_of(l, (enum layer_weight)w);
-        const int64_t dim = dim_of(l, (enum layer_weight)w), rows = layer_rows(side);
+        const int64_t dim = layer_weight_dim(&l->a.shape, (enum layer_weight)w), rows = layer_rows(side);
         for (int64_t b = 0, first, end; b < layer_batches(side); b++) {
             heads_of(side, b, &first, &end);
             for (int64_t h = first; h < end; h++)
-                multiply(rows, l->width, dim, side->x + b * rows * l->x_pitch, l->x_pitch,
-                         l->weight[w] + layer_slot(side, h) * l->width * dim, row,
+                multiply(rows, l->width, dim, layer_x(l, side, b * rows), l->x_pitch,
+                         layer_weight(l, (enum layer_weight)w, layer_slot(side, h) * l->width * dim), row,
                          layer_projected(l, (enum layer_weight)w) +
                              ((layer_batch(side) + b) * side->per_batch + h - side->head) * rows * dim);
         }
@@ -202,7 +200,7 @@ int layer_project_anew(const struct attention_rank *a, const struct sable_contex
     const struct layer *l = (const struct layer *)a; /* its first member */
     const enum layer_weight weight = tensor == TENSOR_Q ? WEIGHT_Q : tensor == TENSOR_K ? WEIGHT_K : WEIGHT_V;
     const struct layer_side *side = side_of(l, weight);
-    const int64_t dim = dim_of(l, weight), slot = layer_slot(side, head % side->per_batch);
+    const int64_t dim = layer_weight_dim(&l->a.shape, weight), slot = layer_slot(side, head % side->per_batch);
     float *x = sable_array(SOME, l->x_pitch, sizeof *x);
     double *row = row_of_doubles(l, error);
     if (!x)
@@ -212,10 +210,19 @@ int layer_project_anew(const struct attention_rank *a, const struct sable_contex
         if (layer_fetch_x(l, context, head / side->per_batch, first + r, some, l->x_pitch, x, error))
             break;
         const struct sable_product product = {
-            some,         dim, 1, x, l->x_pitch, l->weight[weight] + slot * sable_product_packed(l->width, dim),
-            to + r * dim, dim, 0};
+            .rows = some,
+            .width = dim,
+            .groups = 1,
+            .x = x,
+            .x_pitch = l->x_pitch,
+            .w = layer_weight(l, weight, slot * sable_product_packed(l->width, dim)),
+            .y = to + r * dim,
+            .y_pitch = dim,
+            .w_bf16 = l->bf16,
+        };
         if (a->reference)
-            multiply(some, l->width, dim, x, l->x_pitch, l->weight[weight] + slot * l->width * dim, row, to + r * dim);
+            multiply(some, l->width, dim, x, l->x_pitch, layer_weight(l, weight, slot * l->width * dim), row,
+                     to + r * dim);
         else
             sable_products(a->layout.threads, l->width, 1, &product);
     }

@@ -89,7 +89,8 @@ static void product(void)
     float *w = drawn(5, DEPTH * WIDTH, 1), *packed = zeros(sable_product_packed(DEPTH, WIDTH)),
           *y = zeros(ROWS * WIDTH);
     sable_product_pack(DEPTH, WIDTH, w, packed);
-    const struct sable_product p = {ROWS, WIDTH, 1, drawn(6, ROWS * DEPTH, 1), DEPTH, packed, y, WIDTH, 0};
+    const struct sable_product p = {ROWS, WIDTH, 1,    drawn(6, ROWS * DEPTH, 1), DEPTH, packed, y, WIDTH,
+                                    0,    false, false};
     sable_products(THREADS, DEPTH, 1, &p);
     tell("product", ROWS * WIDTH, y);
 }

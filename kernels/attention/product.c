@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "product_block.h"
+#include "sable_attention.h"
 
 int64_t sable_product_packed(int64_t depth, int64_t width)
 {
@@ -16,6 +17,17 @@ void sable_product_pack(int64_t depth, int64_t width, const float *w, float *pac
         for (int64_t d = 0; d < depth; d++, packed += PRODUCT_PANEL) {
             memcpy(packed, w + d * width + c, (size_t)columns * sizeof *packed);
             memset(packed + columns, 0, (size_t)(PRODUCT_PANEL - columns) * sizeof *packed);
+        }
+    }
+}
+
+void sable_product_pack_bf16(int64_t depth, int64_t width, const float *w, uint16_t *packed)
+{
+    for (int64_t c = 0; c < width; c += PRODUCT_PANEL) {
+        const int64_t columns = width - c < PRODUCT_PANEL ? width - c : PRODUCT_PANEL;
+        for (int64_t d = 0; d < depth; d++, packed += PRODUCT_PANEL) {
+            memset(packed, 0, PRODUCT_PANEL * sizeof *packed);
+            sable_attention_to_bf16(1, columns, w + d * width + c, packed);
         }
     }
 }

@@ -77,21 +77,45 @@ static void panel_of(int64_t rows, int64_t columns, int64_t depth, const float *
         }
 }
 
+/* Columns [d, d + piece) of rows from `first` on, as panel_of() takes them. */
+static void pack_rows(const struct sable_product *product, int64_t first, int64_t rows, int64_t d, int64_t piece,
+                      float *x)
+{
+    float some[ROWS * DEPTH];
+    for (int64_t r = 0; r < rows; r += ROWS) {
+        const int64_t many = least(rows - r, ROWS), at = (first + r) * product->x_pitch + d;
+        if (!product->x_bf16) {
+            transpose(many, piece, (const float *)product->x + at, product->x_pitch, x + r * DEPTH, ROWS);
+            continue;
+        }
+        for (int64_t i = 0; i < many; i++)
+            widen_rows(1, piece, (const uint16_t *)product->x + at + i * product->x_pitch, some + i * DEPTH, DEPTH);
+        transpose(many, piece, some, DEPTH, x + r * DEPTH, ROWS);
+    }
+}
+
+/* A piece of a panel as floats: widened once for all rows of a block, or where it is. */
+static const float *piece_of(const struct sable_product *product, int64_t at, int64_t piece, float *room)
+{
+    if (!product->w_bf16)
+        return (const float *)product->w + at * PRODUCT_PANEL;
+    widen_rows(1, piece * PRODUCT_PANEL, (const uint16_t *)product->w + at * PRODUCT_PANEL, room, DEPTH);
+    return room;
+}
+
 void SABLE_ISA_NAME(sable_product_block)(const struct sable_product *product, int64_t depth, int64_t first,
                                          int64_t panel, int64_t panels)
 {
-    float x[PRODUCT_ROWS * DEPTH];
+    float x[PRODUCT_ROWS * DEPTH], room[PRODUCT_PANEL * DEPTH] __attribute__((aligned(64)));
     const int64_t each = panels_of(product->width), rows = least(product->rows - first, PRODUCT_ROWS);
     const int64_t end = least(panel + PRODUCT_SOME_PANELS, panels);
     for (int64_t d = 0; d < depth; d += DEPTH) {
         const int64_t piece = least(depth - d, DEPTH);
-        for (int64_t r = 0; r < rows; r += ROWS)
-            transpose(least(rows - r, ROWS), piece, product->x + (first + r) * product->x_pitch + d, product->x_pitch,
-                      x + r * DEPTH, ROWS);
+        pack_rows(product, first, rows, d, piece, x);
         for (int64_t p = panel; p < end; p++) {
             const int64_t column = p % each * PRODUCT_PANEL;
             panel_of(rows, least(product->width - column, PRODUCT_PANEL), piece, x,
-                     product->w + (p * depth + d) * PRODUCT_PANEL,
+                     piece_of(product, p * depth + d, piece, room),
                      product->y + p / each * product->y_group + first * product->y_pitch + column, product->y_pitch,
                      d > 0);
         }

@@ -1,4 +1,4 @@
-"""attention with q, k and v in bfloat16: the bits of fp32 on the rounded values, half the bytes."""
+"""attention with inputs in bfloat16: the bits of fp32 on the rounded values, half the bytes."""
 
 import json
 
@@ -11,6 +11,7 @@ from test_attention import CASES, STRATEGIES, assert_samples, attend, exact, som
 from test_attention_backward import differentiate
 from test_attention_backward import exact as exact_gradients
 from test_attention_decode import decode
+from test_attention_layer import LAYER, output, write
 
 BF16 = ["-s", "dtype=bf16"]
 
@@ -107,7 +108,23 @@ def test_gradients_have_the_bits_of_fp32_on_rounded_values(run, tmp_path, shape,
         numpy.testing.assert_allclose(third, one, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("workload", ["attention/prefill", "attention/varlen", "attention/decode", "attention/backward"])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1, 1, 1), (2, 5, 4, 2, 8, 8, 25), (1, 130, 6, 1, 5, 9, 70)], ids=str)  # B S H Hk D Dv W
+def test_a_layer_has_the_bits_of_fp32_on_rounded_inputs(run, tmp_path, shape):
+    b, s, h, hk, d, dv, w = shape
+    sizes = {"x": (b, s, w), "wq": (h, w, d), "wk": (hk, w, d), "wv": (hk, w, dv), "wo": (h, dv, w)}
+    given = {name: some(*size, seed=i) / (1 if name == "x" else w**0.5) for i, (name, size) in enumerate(sizes.items())}
+    assert all((rounded(x) != numpy.float32(x)).any() for x in given.values())
+    write(tmp_path / "input.h5", {"causal": 1}, **{name: rounded(x) for name, x in given.items()})
+    expected = output(run, tmp_path, LAYER, "y", "-s", "leaf=32")
+    write(tmp_path / "input.h5", {"causal": 1}, **given)
+    for strategy, ranks in (("heads", None), ("heads", 3), ("ulysses", 2), ("ring", 2), ("allgather", 2)):
+        y = output(run, tmp_path, LAYER, "y", "-s", "leaf=32", *BF16, "-s", f"strategy={strategy}", ranks=ranks, threads=2)
+        assert same([y], [expected]), strategy
+    y = output(run, tmp_path, LAYER, "y", "-V", "reference", *BF16)
+    numpy.testing.assert_allclose(y, expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
+@pytest.mark.parametrize("workload", [f"attention/{name}" for name in ("prefill", "varlen", "decode", "backward", "layer")])
 def test_bits_do_not_depend_on_the_simd_level(run, workload):
     digests = set()
     for level in ("base", "v2", "v3", "v4"):
@@ -182,6 +199,27 @@ def test_a_fault_of_gradients_is_seen_in_bf16(run, strategy, ranks):
             told = run("run", "attention/backward", *ONCE, "-c", "T", *BF16, "-V", variant, "-s", f"strategy={strategy}",
                        "--inject-fault", fault, ranks=ranks)  # fmt: skip
             assert told.code == 1, (variant, fault, told)
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_a_fault_of_a_layer_is_seen_in_bf16(run, ranks):
+    for fault in ("skip_block", "stale_keys", "wrong_scale", "wrong_rescale", "lost_rows", "flip_bit", "nan", "lost_head",
+                  "lost_channel"):  # fmt: skip
+        for variant in ("sable", "reference"):
+            told = run("run", LAYER, *ONCE, "-c", "T", *BF16, "-V", variant, "--inject-fault", fault, ranks=ranks)
+            assert told.code == 1, (variant, fault, told)
+
+
+def test_a_layer_counts_half_the_bytes_of_x_and_weights(run, tmp_path):
+    def counted(dtype):
+        told = run("run", LAYER, *ONCE, "-c", "T", "-s", f"dtype={dtype}", "-o", "out.h5", "--force")
+        assert told.code == 0, told
+        with h5py.File(tmp_path / "out.h5") as file:
+            return file[f"runs/{LAYER}/sable/counters"][()]["bytes_memory"].sum()
+
+    rows, heads, kv, dims, width = 2 * 77, 6, 3, 10 + 11, 37
+    inputs, others = (rows + (heads + kv) * dims) * width, rows * (width + 2 * (heads + kv) * dims)
+    assert counted("fp32") == 4 * (inputs + others) and counted("bf16") == 2 * inputs + 4 * others
 
 
 def test_gradients_count_half_the_bytes_of_what_is_read(run, tmp_path):

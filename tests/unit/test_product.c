@@ -31,7 +31,7 @@ static float *multiply(int threads, int64_t rows, int64_t depth, int64_t width, 
         y[i] = 77;
     for (int g = 0; g < 2; g++)
         sable_product_pack(depth, width, w, both + g * packed);
-    const struct sable_product product = {rows, width, 2, x, depth, both, y, pitch, rows * pitch};
+    const struct sable_product product = {rows, width, 2, x, depth, both, y, pitch, rows * pitch, false, false};
     sable_products(threads, depth, 1, &product);
     sable_array_free(both);
     return y;
@@ -91,11 +91,64 @@ static void sums_are_one_chain_in_order(void **state)
     sable_array_free(y);
 }
 
+/* x, w or both as bfloat16: the bits of the same values as floats. */
+static void bf16_has_the_bits_of_the_same_values_as_floats(void **state)
+{
+    enum { ROWS = 101, DEPTH = 301, WIDTH = 131, PITCH = DEPTH + 1 };
+    (void)state;
+    float *x = sable_array(ROWS, DEPTH, sizeof *x), *w = sable_array(DEPTH, WIDTH, sizeof *w);
+    float *y = sable_array(ROWS, WIDTH, sizeof *y), *first = NULL;
+    uint16_t *half_x = sable_array(ROWS, PITCH, sizeof *half_x);
+    uint16_t *half_w = sable_array(sable_product_packed(DEPTH, WIDTH), 1, sizeof *half_w);
+    float *packed = sable_array(sable_product_packed(DEPTH, WIDTH), 1, sizeof *packed);
+    sable_attention_draw(3, 1, 0, ROWS * DEPTH, x);
+    sable_attention_draw(3, 2, 0, DEPTH * WIDTH, w);
+    sable_attention_to_bf16(ROWS, DEPTH, x, half_x);
+    sable_product_pack_bf16(DEPTH, WIDTH, w, half_w);
+    for (int64_t i = 0; i < ROWS * DEPTH; i++)
+        x[i] = sable_attention_from_bf16(half_x[i / DEPTH * PITCH + i % DEPTH]);
+    for (int64_t i = 0; i < DEPTH * WIDTH; i++) {
+        uint16_t one[2];
+        sable_attention_to_bf16(1, 1, w + i, one);
+        w[i] = sable_attention_from_bf16(one[0]);
+    }
+    sable_product_pack(DEPTH, WIDTH, w, packed);
+    for (int level = 0; level <= (int)sable_isa_best(); level++)
+        for (int kind = 0; kind < 4; kind++) {
+            const bool of_x = kind % 2, of_w = kind / 2;
+            setenv("SABLE_ISA", sable_isa_name((enum sable_isa)level), 1);
+            const struct sable_product product = {ROWS,
+                                                  WIDTH,
+                                                  1,
+                                                  of_x ? (void *)half_x : x,
+                                                  of_x ? PITCH : DEPTH,
+                                                  of_w ? (void *)half_w : packed,
+                                                  y,
+                                                  WIDTH,
+                                                  0,
+                                                  of_x,
+                                                  of_w};
+            memset(y, 0, ROWS * WIDTH * sizeof *y);
+            sable_products(1 + kind % 3, DEPTH, 1, &product);
+            if (first)
+                assert_memory_equal(y, first, ROWS * WIDTH * sizeof *y);
+            if (!first) {
+                first = y;
+                y = sable_array(ROWS, WIDTH, sizeof *y);
+            }
+        }
+    unsetenv("SABLE_ISA");
+    void *const arrays[] = {x, w, y, first, half_x, half_w, packed};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        sable_array_free(arrays[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(products_are_right_and_the_same_at_every_level, leave_level),
         cmocka_unit_test(sums_are_one_chain_in_order),
+        cmocka_unit_test(bf16_has_the_bits_of_the_same_values_as_floats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
