@@ -77,7 +77,7 @@ static void work(const void *params, struct sable_layout layout, const void *sta
         .bytes_network = traffic,
         .messages = messages,
         .memory = attention_memory(s, strategy, layout, a && a->reference) +
-                  (a && a->peer ? sable_attention_rows_memory(s, layout.threads) : 0),
+                  (a && a->peer ? sable_attention_rows_memory(layout.threads, 1, s->keys) : 0),
     };
 }
 
@@ -85,17 +85,6 @@ static void free_state(void *state)
 {
     attention_free(state);
     free(state);
-}
-
-static int open_peer(enum sable_row_library library, struct sable_context *context, struct attention_rank *a,
-                     struct sable_error *error)
-{
-    a->peer = sable_attention_rows_open(library, &a->shape, context->layout.threads);
-    if (!a->peer)
-        return sable_fail(error, SABLE_ENVIRONMENT, "attention/prefill: %s cannot be loaded, or memory is short",
-                          context->variant);
-    sable_note_that(context, "peer_library", "%s", sable_attention_rows_library(a->peer));
-    return SABLE_OK;
 }
 
 static int setup(const void *params, struct sable_context *context, void **state, struct sable_error *error)
@@ -108,11 +97,7 @@ static int setup(const void *params, struct sable_context *context, void **state
         return error->code;
     if (attention_make(params, context, strcmp(context->variant, "sable") != 0, a, error))
         return error->code;
-    if (strcmp(context->variant, "openblas") == 0)
-        return open_peer(SABLE_ROWS_OPENBLAS, context, a, error);
-    if (strcmp(context->variant, "onednn") == 0)
-        return open_peer(SABLE_ROWS_ONEDNN, context, a, error);
-    return strcmp(context->variant, "libxsmm") == 0 ? open_peer(SABLE_ROWS_LIBXSMM, context, a, error) : SABLE_OK;
+    return attention_open_peer(context, &a->shape, 0, NULL, &a->peer, error);
 }
 
 /* What a run does not write must not be right by chance. */
@@ -139,7 +124,7 @@ static int run_reference(void *state, struct sable_context *context, struct sabl
     return attention_run_reference(state, context, error);
 }
 
-#if defined SABLE_HAVE_OPENBLAS || defined SABLE_HAVE_ONEDNN || defined SABLE_HAVE_LIBXSMM
+#ifdef ATTENTION_HAS_PEERS
 static int run_by_rows(void *state, struct sable_context *context, struct sable_error *error)
 {
     return attention_run_by_rows(state, context, error);
@@ -185,18 +170,7 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
 static const struct sable_variant variants[] = {
     {"reference", "the textbook in double precision, row by row, one thread a rank, heads over ranks", run_reference},
     {"sable", "tiles with a running maximum, SIMD over queries, all threads; the same bits for any layout", run},
-#ifdef SABLE_HAVE_OPENBLAS
-    {"openblas", "OpenBLAS's sgemm by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows,
-     true},
-#endif
-#ifdef SABLE_HAVE_ONEDNN
-    {"onednn", "oneDNN's matmul by blocks of rows with our softmax, all threads, heads over ranks", run_by_rows, true},
-#endif
-#ifdef SABLE_HAVE_LIBXSMM
-    {"libxsmm", "LIBXSMM's small products by tiles of blocks of rows with our softmax, all threads, heads over ranks",
-     run_by_rows, true},
-#endif
-    {0},
+    ATTENTION_PEERS(run_by_rows, "heads over ranks"){0},
 };
 
 const struct sable_workload sable_attention_prefill = {

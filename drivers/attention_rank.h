@@ -65,6 +65,32 @@ extern const char *const attention_models[], *const attention_masks[], *const at
     ATTENTION_STRATEGY(strategy_names, "heads", "how ranks share the work")
 /* clang-format on */
 
+/* Variants: other libraries' products by `run`, on ranks as `shared` says. */
+#ifdef SABLE_HAVE_OPENBLAS
+#define ATTENTION_OPENBLAS(run, shared)                                                                                \
+    {"openblas", "OpenBLAS's sgemm by blocks of rows with our softmax, all threads, " shared, run, true},
+#else
+#define ATTENTION_OPENBLAS(run, shared)
+#endif
+#ifdef SABLE_HAVE_ONEDNN
+#define ATTENTION_ONEDNN(run, shared)                                                                                  \
+    {"onednn", "oneDNN's matmul by blocks of rows with our softmax, all threads, " shared, run, true},
+#else
+#define ATTENTION_ONEDNN(run, shared)
+#endif
+#ifdef SABLE_HAVE_LIBXSMM
+#define ATTENTION_LIBXSMM(run, shared)                                                                                 \
+    {"libxsmm", "LIBXSMM's small products by tiles of blocks of rows with our softmax, all threads, " shared, run,     \
+     true},
+#else
+#define ATTENTION_LIBXSMM(run, shared)
+#endif
+#define ATTENTION_PEERS(run, shared)                                                                                   \
+    ATTENTION_OPENBLAS(run, shared) ATTENTION_ONEDNN(run, shared) ATTENTION_LIBXSMM(run, shared)
+#if defined SABLE_HAVE_OPENBLAS || defined SABLE_HAVE_ONEDNN || defined SABLE_HAVE_LIBXSMM
+#define ATTENTION_HAS_PEERS
+#endif
+
 /* Keys of a rank: up to two segments, each of whole leaves. */
 struct attention_keys {
     struct sable_attention_rows segment[2];
@@ -164,6 +190,11 @@ void attention_free(struct attention_rank *a);
 int attention_run(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 int attention_run_reference(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
+/* The peer that the variant names, for sable_attention_by_rows() of these sequences (none: of the whole shape), with a
+ * note of its library; NULL for other variants. The caller's to close. */
+int attention_open_peer(struct sable_context *context, const struct sable_attention_shape *shape, int64_t sequences,
+                        const struct sable_attention_sequence *sequence, struct sable_attention_rows_peer **peer,
+                        struct sable_error *error);
 
 /* One row by the textbook, over keys [0, seen) of its head, as the fault has it. room: [shape->keys] and [dim_v]. */
 void attention_reference_row(const struct sable_attention_shape *shape, int fault, const float *q, int64_t seen,

@@ -111,12 +111,32 @@ int attention_run_reference(struct attention_rank *a, struct sable_context *cont
 
 /* ---- Peers ---- */
 
+int attention_open_peer(struct sable_context *context, const struct sable_attention_shape *shape, int64_t sequences,
+                        const struct sable_attention_sequence *sequence, struct sable_attention_rows_peer **peer,
+                        struct sable_error *error)
+{
+    static const char *const names[] = {
+        [SABLE_ROWS_OPENBLAS] = "openblas", [SABLE_ROWS_ONEDNN] = "onednn", [SABLE_ROWS_LIBXSMM] = "libxsmm"};
+    *peer = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(context->variant, names[i]) != 0)
+            continue;
+        *peer =
+            sable_attention_rows_open((enum sable_row_library)i, shape, context->layout.threads, sequences, sequence);
+        if (!*peer)
+            return sable_fail(error, SABLE_ENVIRONMENT, "attention: %s cannot be loaded, or memory is short", names[i]);
+        sable_note_that(context, "peer_library", "%s", sable_attention_rows_library(*peer));
+    }
+    return SABLE_OK;
+}
+
 int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error)
 {
     const int fault = context->fault;
     spoil_before(a, fault);
-    if (!sable_attention_by_rows(a->peer, &a->part, a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), a->q,
-                                 a->k, a->v, fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
+    if (!sable_attention_by_rows(a->peer, a->part.head, a->part.heads,
+                                 a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), a->q, a->k, a->v,
+                                 fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
                                  fault == FAULT_WRONG_RESCALE ? a->shape.leaf : 0, a->out, a->lse))
         sable_fail(error, SABLE_ENVIRONMENT, "attention: %s refused a product", sable_attention_rows_library(a->peer));
     spoil_after(a, fault);

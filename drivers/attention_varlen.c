@@ -165,6 +165,8 @@ static void work(const void *params, struct sable_layout layout, const void *sta
     struct sable_attention_shape s = attention_shape(&p->base);
     if (a) {
         fill_work(&a->shape, &a->part, layout, a->batch.queries, a->strategy, work);
+        if (a->peer)
+            work->memory += sable_attention_rows_memory(layout.threads, a->part.sequences, a->part.most_keys + 1);
     } else if (p->rows[0]) {
         part = part_of_file(p, &s, layout);
         fill_work(&s, &part, layout, p->rows[0], p->base.strategy, work);
@@ -195,7 +197,7 @@ static int setup(const void *params, struct sable_context *context, void **state
         sable_fail(error, SABLE_ENVIRONMENT, "attention/varlen: out of memory");
     if (sable_agree(context->comm, error))
         return error->code;
-    return varlen_make(params, context, strcmp(context->variant, "reference") == 0, a, error);
+    return varlen_make(params, context, strcmp(context->variant, "sable") != 0, a, error);
 }
 
 /* What a run does not write must not be right by chance. */
@@ -221,9 +223,19 @@ static int run_reference(void *state, struct sable_context *context, struct sabl
     return varlen_run_reference(state, context, error);
 }
 
+#ifdef ATTENTION_HAS_PEERS
+static int run_by_rows(void *state, struct sable_context *context, struct sable_error *error)
+{
+    return varlen_run_by_rows(state, context, error);
+}
+#endif
+
+/* A peer may sum a row's terms one after another, not by leaves: its bound has as many roundings. */
 static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
 {
-    return varlen_verify(state, context, checks, error);
+    struct varlen_rank a = *(struct varlen_rank *)state;
+    a.shape.leaf = a.peer && a.batch.most_keys > a.shape.leaf ? a.batch.most_keys : a.shape.leaf;
+    return varlen_verify(&a, context, checks, error);
 }
 
 /* ---- Outputs ---- */
@@ -290,7 +302,7 @@ static int output(void *state, struct sable_context *context, struct sable_sink 
 static const struct sable_variant variants[] = {
     {"reference", "the textbook in double precision, row by row, one thread a rank", run_reference},
     {"sable", "prefill's tiles for each sequence, the longest first, all threads; the same bits for any layout", run},
-    {0},
+    ATTENTION_PEERS(run_by_rows, "ranks as `sable`"){0},
 };
 
 const struct sable_workload sable_attention_varlen = {

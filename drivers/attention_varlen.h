@@ -36,13 +36,15 @@ struct varlen_part {
 
 struct varlen_rank {
     struct sable_attention_shape shape; /* batch 1; queries and keys: rows of the rank's arrays */
-    bool reference, finite, rounded;    /* rounded: inputs are those of bf16, stored as such if shape.bf16 */
+    bool reference, finite, rounded; /* reference: the textbook or a peer; rounded: inputs are those of bf16, stored as
+                                        such if shape.bf16 */
     int strategy;
     struct varlen_batch batch;
     struct varlen_part part;
     float *q, *k, *v, *out, *lse;              /* [heads][queries][dim] …; of bf16 as in struct attention_rank */
     struct sable_attention_sequence *computed; /* [part.sequences], as the fault has them */
     struct sable_attention_packed *packed;
+    struct sable_attention_rows_peer *peer; /* another library's products, or NULL */
 };
 
 /* The lengths that the parameters give, the same for every seed; queries and keys of the shape are the totals. Freed by
@@ -71,6 +73,7 @@ void varlen_free(struct varlen_rank *a);
 /* Collective, timed. */
 int varlen_run(struct varlen_rank *a, struct sable_context *context, struct sable_error *error);
 int varlen_run_reference(struct varlen_rank *a, struct sable_context *context, struct sable_error *error);
+int varlen_run_by_rows(struct varlen_rank *a, struct sable_context *context, struct sable_error *error);
 /* A head and a row of a sequence (of the part) that see a key: the ones that faults spoil and verification looks at.
  * False if there are none. */
 bool varlen_middle(const struct varlen_rank *a, int64_t *head, int64_t *sequence, int64_t *row);

@@ -197,6 +197,8 @@ int varlen_make(const struct varlen_params *params, struct sable_context *contex
         return error->code;
     if (!fill(a, context, TENSOR_Q, a->q, error) && !fill(a, context, TENSOR_K, a->k, error))
         fill(a, context, TENSOR_V, a->v, error);
+    if (!error->code)
+        attention_open_peer(context, &a->shape, a->part.sequences, a->computed, &a->peer, error);
     return error->code;
 }
 
@@ -207,6 +209,7 @@ void varlen_free(struct varlen_rank *a)
         sable_array_free(arrays[i]);
     sable_array_free(a->computed);
     sable_attention_packed_free(a->packed);
+    sable_attention_rows_close(a->peer);
     varlen_free_part(&a->part);
     varlen_free_batch(&a->batch);
 }
@@ -219,6 +222,21 @@ int varlen_run(struct varlen_rank *a, struct sable_context *context, struct sabl
         make_stale(a);
     sable_attention_packed(a->packed, a->q, a->k, a->v, a->out, a->lse);
     spoil_after(a, context->fault);
+    return error->code;
+}
+
+int varlen_run_by_rows(struct varlen_rank *a, struct sable_context *context, struct sable_error *error)
+{
+    const int fault = context->fault;
+    const double scale = a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1);
+    if (fault == FAULT_STALE_KEYS)
+        make_stale(a);
+    if (!sable_attention_by_rows(a->peer, a->part.head, a->part.heads, scale, a->q, a->k, a->v,
+                                 fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
+                                 fault == FAULT_WRONG_RESCALE ? a->shape.leaf : 0, a->out, a->lse))
+        sable_fail(error, SABLE_ENVIRONMENT, "attention/varlen: %s refused a product",
+                   sable_attention_rows_library(a->peer));
+    spoil_after(a, fault);
     return error->code;
 }
 

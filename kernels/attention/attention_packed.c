@@ -37,10 +37,9 @@ static int64_t blocks_of(const struct sable_attention_sequence *s)
     return (s->queries + BLOCK - 1) / BLOCK;
 }
 
-static int by_length(const void *left, const void *right)
+int sable_attention_longest_first(const void *left, const void *right)
 {
-    const struct sable_attention_sequence *a = &((const struct entry *)left)->sequence;
-    const struct sable_attention_sequence *b = &((const struct entry *)right)->sequence;
+    const struct sable_attention_sequence *a = left, *b = right;
     if (a->keys != b->keys)
         return a->keys > b->keys ? -1 : 1;
     return a->query < b->query ? -1 : a->query > b->query;
@@ -71,7 +70,7 @@ struct sable_attention_packed *sable_attention_packed_create(const struct sable_
         entry[i].sequence = sequence[i];
         most_keys = sequence[i].keys > most_keys ? sequence[i].keys : most_keys;
     }
-    qsort(entry, (size_t)sequences, sizeof *entry, by_length);
+    qsort(entry, (size_t)sequences, sizeof *entry, sable_attention_longest_first);
     for (int64_t i = 0; i < sequences; i++) {
         entry[i].first = p->tasks;
         p->tasks += heads * blocks_of(&entry[i].sequence);

@@ -6,50 +6,80 @@
 #include <string.h>
 
 #include "attention_rows.h"
+#include "attention_task.h"
 #include "row_products.h"
 #include "sable_array.h"
 
 enum { LEAST_ROWS = 64, MOST_ROWS = 256 }; /* of a block */
 
+struct entry {
+    struct sable_attention_sequence sequence;
+    int64_t block, blocks; /* rows of a block; blocks of a head */
+    int64_t before;        /* blocks of a head in the entries before */
+};
+
 struct sable_attention_rows_peer {
     struct sable_attention_shape shape;
     int threads;
     struct row_library library;
-    int64_t block; /* rows */
-    int64_t pitch; /* keys of a row of logits, rounded up to whole vectors, and off powers of two */
-    float *logits; /* [threads][MOST_ROWS][pitch] */
+    int64_t sequences, blocks; /* of a head of all sequences */
+    struct entry *entry;       /* [sequences], the longest first */
+    int64_t pitch;             /* keys of a row of logits, rounded up to whole vectors, and off powers of two */
+    float *logits;             /* [threads][MOST_ROWS][pitch] */
 };
 
 /* Rows of a block, as measured to be fastest for both libraries: many, so that packing the keys costs little; but under
  * a causal mask half a block of logits on the diagonal is computed in vain. */
-static int64_t block_of(const struct sable_attention_shape *shape)
+static int64_t block_of(bool causal, int64_t keys)
 {
     int64_t block = MOST_ROWS;
-    while (shape->causal && block > LEAST_ROWS && block > shape->keys / 16)
+    while (causal && block > LEAST_ROWS && block > keys / 16)
         block /= 2;
     return block;
 }
 
-static int64_t pitch_of(const struct sable_attention_shape *shape)
+static int64_t pitch_of(int64_t most_keys)
 {
-    return (shape->keys + 15) / 16 * 16 + 16;
+    return (most_keys + 15) / 16 * 16 + 16;
 }
 
-double sable_attention_rows_memory(const struct sable_attention_shape *shape, int threads)
+double sable_attention_rows_memory(int threads, int64_t sequences, int64_t most_keys)
 {
-    return (double)threads * MOST_ROWS * (double)pitch_of(shape) * sizeof(float);
+    return (double)threads * MOST_ROWS * (double)pitch_of(most_keys) * sizeof(float) +
+           (double)sequences * sizeof(struct entry);
+}
+
+/* False if memory is short. */
+static bool make_entries(struct sable_attention_rows_peer *p, int64_t sequences,
+                         const struct sable_attention_sequence *sequence)
+{
+    const struct sable_attention_sequence whole = {0, p->shape.queries, 0, p->shape.keys};
+    p->sequences = sequences > 0 ? sequences : 1;
+    p->entry = sable_array(p->sequences, 1, sizeof *p->entry);
+    for (int64_t i = 0; i < p->sequences && p->entry; i++)
+        p->entry[i].sequence = sequences > 0 ? sequence[i] : whole;
+    if (p->entry)
+        qsort(p->entry, (size_t)p->sequences, sizeof *p->entry, sable_attention_longest_first);
+    for (int64_t i = 0; i < p->sequences && p->entry; i++) {
+        struct entry *e = &p->entry[i];
+        e->block = block_of(p->shape.causal, e->sequence.keys);
+        e->blocks = (e->sequence.queries + e->block - 1) / e->block;
+        e->before = p->blocks;
+        p->blocks += e->blocks;
+    }
+    return p->entry;
 }
 
 struct sable_attention_rows_peer *sable_attention_rows_open(enum sable_row_library library,
-                                                            const struct sable_attention_shape *shape, int threads)
+                                                            const struct sable_attention_shape *shape, int threads,
+                                                            int64_t sequences,
+                                                            const struct sable_attention_sequence *sequence)
 {
     struct sable_attention_rows_peer *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
     p->shape = *shape;
     p->threads = threads;
-    p->block = block_of(shape);
-    p->pitch = pitch_of(shape);
     const bool opened = library == SABLE_ROWS_OPENBLAS ? row_library_openblas(&p->library)
                         : library == SABLE_ROWS_ONEDNN ? row_library_onednn(threads, &p->library)
                                                        : row_library_libxsmm(threads, &p->library);
@@ -57,7 +87,10 @@ struct sable_attention_rows_peer *sable_attention_rows_open(enum sable_row_libra
         free(p);
         return NULL;
     }
-    p->logits = sable_array(threads * (int64_t)MOST_ROWS, p->pitch, sizeof *p->logits);
+    if (make_entries(p, sequences, sequence)) {
+        p->pitch = pitch_of(p->entry[0].sequence.keys);
+        p->logits = sable_array(threads * (int64_t)MOST_ROWS, p->pitch, sizeof *p->logits);
+    }
     if (p->logits)
         return p;
     sable_attention_rows_close(p);
@@ -70,6 +103,7 @@ void sable_attention_rows_close(struct sable_attention_rows_peer *p)
         return;
     p->library.close(p->library.library);
     sable_array_free(p->logits);
+    sable_array_free(p->entry);
     free(p);
 }
 
@@ -78,9 +112,9 @@ const char *sable_attention_rows_library(const struct sable_attention_rows_peer 
     return p->library.name;
 }
 
-/* Rows [row, row + rows) of one head. */
+/* Rows [row, row + rows) of one head of a sequence of so many queries and keys. */
 struct block {
-    int64_t row;
+    int64_t queries, keys, row;
     int rows;
     const float *q, *k, *v;
     float *out, *lse;
@@ -106,8 +140,8 @@ static bool attend(const struct sable_attention_rows_peer *p, double scale, cons
     const struct sable_attention_shape *s = &p->shape;
     const int thread = omp_get_thread_num();
     float *logits = p->logits + thread * (int64_t)MOST_ROWS * p->pitch, inverse[MOST_ROWS];
-    int64_t seen = s->causal ? b->row + s->keys - s->queries + 1 : s->keys, last = seen + (s->causal ? b->rows - 1 : 0);
-    last = last < s->keys ? last : s->keys;
+    int64_t seen = s->causal ? b->row + b->keys - b->queries + 1 : b->keys, last = seen + (s->causal ? b->rows - 1 : 0);
+    last = last < b->keys ? last : b->keys;
     skip = skip < last ? skip : 0;
     const int64_t n = last - skip;
     if (n <= 0) {
@@ -130,23 +164,39 @@ static bool attend(const struct sable_attention_rows_peer *p, double scale, cons
     return true;
 }
 
-bool sable_attention_by_rows(struct sable_attention_rows_peer *p, const struct sable_attention_part *part, double scale,
+/* The entry that the task of a head's blocks belongs to. */
+static const struct entry *entry_of(const struct sable_attention_rows_peer *p, int64_t heads, int64_t task)
+{
+    int64_t from = 0, end = p->sequences;
+    while (end - from > 1) { /* the last one that begins at or before the task: those without blocks are passed over */
+        const int64_t middle = from + (end - from) / 2;
+        *(p->entry[middle].before * heads <= task ? &from : &end) = middle;
+    }
+    return &p->entry[from];
+}
+
+bool sable_attention_by_rows(struct sable_attention_rows_peer *p, int64_t head, int64_t heads, double scale,
                              const float *q, const float *k, const float *v, int64_t skip, int64_t doubled, float *out,
                              float *lse)
 {
     const struct sable_attention_shape *s = &p->shape;
-    const int64_t size = p->block, blocks = (s->queries + size - 1) / size;
-    const int64_t first_kv = part->heads > 0 ? sable_attention_kv_head(s, part->head) : 0;
+    const int64_t first_kv = heads > 0 ? sable_attention_kv_head(s, head) : 0;
     int failed = 0;
 #pragma omp parallel for schedule(dynamic) num_threads(p->threads) reduction(| : failed)
-    for (int64_t number = 0; number < part->heads * blocks; number++) {
-        const int64_t head = number / blocks, row = (blocks - 1 - number % blocks) * size; /* the longest first */
-        const int64_t kv = sable_attention_kv_head(s, part->head + head) - first_kv, at = head * s->queries + row;
-        const struct block b = {.row = row,
-                                .rows = (int)(s->queries - row < size ? s->queries - row : size),
+    for (int64_t number = 0; number < heads * p->blocks; number++) {
+        const struct entry *e = entry_of(p, heads, number);
+        const struct sable_attention_sequence *own = &e->sequence;
+        const int64_t task = number - e->before * heads, h = task / e->blocks;
+        const int64_t row = (e->blocks - 1 - task % e->blocks) * e->block; /* the longest first */
+        const int64_t kv = sable_attention_kv_head(s, head + h) - first_kv;
+        const int64_t at = h * s->queries + own->query + row, key = kv * s->keys + own->key;
+        const struct block b = {.queries = own->queries,
+                                .keys = own->keys,
+                                .row = row,
+                                .rows = (int)(own->queries - row < e->block ? own->queries - row : e->block),
                                 .q = q + at * s->dim,
-                                .k = k + kv * s->keys * s->dim,
-                                .v = v + kv * s->keys * s->dim_v,
+                                .k = k + key * s->dim,
+                                .v = v + key * s->dim_v,
                                 .out = out + at * s->dim_v,
                                 .lse = lse + at};
         failed |= !attend(p, scale, &b, skip, doubled);

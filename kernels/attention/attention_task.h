@@ -4,7 +4,10 @@
 #define ATTENTION_TASK_H
 
 #include "attention_block.h"
-#include "sable_attention.h"
+#include "sable_attention_packed.h"
+
+/* For qsort() of structures that begin with a struct sable_attention_sequence: the most keys first. */
+int sable_attention_longest_first(const void *left, const void *right);
 
 /* From one of the attention's threads, in a parallel region. `attention` was created without arrivals, for at least as
  * many keys; its fault, if any, replaces block->skipped. out [rows][dim_v], lse [rows]. */

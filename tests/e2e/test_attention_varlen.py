@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from launcher import ONCE, failed_with
-from test_attention import CASES, assert_samples, attend, some, tensor
+from test_attention import CASES, assert_samples, attend, exact, some, tensor
 
 VARLEN = "attention/varlen"
 STRATEGIES = ["heads", "sequences"]
@@ -54,6 +54,32 @@ def test_the_golden_case_is_met_within_the_tight_bound(run, tmp_path, variant, r
     out, lse = attend_packed(run, tmp_path, "-V", variant, "-s", f"strategy={strategy}", ranks=ranks, threads=2)
     assert out.shape == q.shape and lse.shape == q.shape[:2]
     assert_samples(case, out, lse, quality=True)
+
+
+@pytest.mark.parametrize("variant", ["openblas", "onednn", "libxsmm"])
+@pytest.mark.parametrize("causal, ranks, strategy", [(0, None, "heads"), (1, None, "heads"), (1, 3, "heads"),
+                                                     (1, 3, "sequences")])
+def test_peers_agree_with_float64_and_name_their_library(run, tmp_path, workloads, variant, causal, ranks, strategy):
+    """Sequences without queries or keys, shorter and longer than a block of rows; grouped heads; rows that see nothing."""
+    if variant not in workloads[VARLEN]["peers"]:
+        pytest.skip(f"sable was built without {variant}")
+    q, k, v = packed(LENGTHS)
+    cu_q, cu_k = places(LENGTHS, 0), places(LENGTHS, 1)
+    write(tmp_path, q, k, v, cu_q, cu_k, causal=causal)
+    out, lse = attend_packed(run, tmp_path, "-V", variant, "-s", f"strategy={strategy}", ranks=ranks, threads=2)
+    for i, (queries, keys) in enumerate(LENGTHS):
+        rows, seen = slice(cu_q[i], cu_q[i + 1]), slice(cu_k[i], cu_k[i + 1])
+        if queries == 0:
+            continue
+        if keys == 0:
+            assert (out[rows] == 0).all() and (lse[rows] == -numpy.inf).all()
+            continue
+        expected, expected_lse = exact(*(x.swapaxes(0, 1)[None] for x in (q[rows], k[seen], v[seen])), causal)
+        numpy.testing.assert_allclose(out[rows], expected[0].swapaxes(0, 1), rtol=0, atol=5e-6)
+        numpy.testing.assert_allclose(lse[rows], expected_lse[0].swapaxes(0, 1), rtol=0, atol=5e-6)
+    with h5py.File(tmp_path / "packed.h5") as file:
+        library = file[f"runs/{VARLEN}/{variant}"].attrs["peer_library"].decode()
+    assert library.startswith({"openblas": "OpenBLAS", "onednn": "oneDNN", "libxsmm": "LIBXSMM"}[variant])
 
 
 @pytest.mark.parametrize("causal", [0, 1])
