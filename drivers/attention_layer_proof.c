@@ -46,11 +46,6 @@ static void sum_weights(const double *s, int64_t depth, int64_t width, const flo
     }
 }
 
-static double element(bool bf16, const void *x, int64_t k)
-{
-    return (double)(bf16 ? sable_attention_from_bf16(((const uint16_t *)x)[k]) : ((const float *)x)[k]);
-}
-
 /* |Σ s y − x·sum| over its bound, of one row; x comes in `pieces` of `piece` elements, x_step apart. Where the inputs
  * are not finite y must not be either. */
 static double row_error(const double *s, int64_t pieces, int64_t piece, bool bf16, const void *x, int64_t x_step,
@@ -59,7 +54,7 @@ static double row_error(const double *s, int64_t pieces, int64_t piece, bool bf1
     double exact = 0, bound = 0, found = 0;
     for (int64_t p = 0; p < pieces; p++)
         for (int64_t k = 0; k < piece; k++) {
-            const double value = element(bf16, x, p * x_step + k);
+            const double value = (double)sable_attention_value(bf16, x, p * x_step + k);
             exact += value * sum[p * piece + k];
             bound += fabs(value) * absolute[p * piece + k];
         }

@@ -190,6 +190,10 @@ void attention_free(struct attention_rank *a);
 int attention_run(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 int attention_run_reference(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
 int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error);
+/* sable_attention_by_rows() with the faults that lie in the computation. */
+int attention_by_rows(struct sable_attention_rows_peer *peer, const struct sable_attention_shape *shape, int fault,
+                      int64_t head, int64_t heads, const float *q, const float *k, const float *v, float *out,
+                      float *lse, struct sable_error *error);
 /* The peer that the variant names, for sable_attention_by_rows() of these sequences (none: of the whole shape), with a
  * note of its library; NULL for other variants. The caller's to close. */
 int attention_open_peer(struct sable_context *context, const struct sable_attention_shape *shape, int64_t sequences,

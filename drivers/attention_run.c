@@ -130,16 +130,23 @@ int attention_open_peer(struct sable_context *context, const struct sable_attent
     return SABLE_OK;
 }
 
+int attention_by_rows(struct sable_attention_rows_peer *peer, const struct sable_attention_shape *shape, int fault,
+                      int64_t head, int64_t heads, const float *q, const float *k, const float *v, float *out,
+                      float *lse, struct sable_error *error)
+{
+    if (!sable_attention_by_rows(peer, head, heads, shape->scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), q, k, v,
+                                 fault == FAULT_SKIP_BLOCK ? shape->leaf : 0,
+                                 fault == FAULT_WRONG_RESCALE ? shape->leaf : 0, out, lse))
+        sable_fail(error, SABLE_ENVIRONMENT, "attention: %s refused a product", sable_attention_rows_library(peer));
+    return error->code;
+}
+
 int attention_run_by_rows(struct attention_rank *a, struct sable_context *context, struct sable_error *error)
 {
-    const int fault = context->fault;
-    spoil_before(a, fault);
-    if (!sable_attention_by_rows(a->peer, a->part.head, a->part.heads,
-                                 a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1), a->q, a->k, a->v,
-                                 fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
-                                 fault == FAULT_WRONG_RESCALE ? a->shape.leaf : 0, a->out, a->lse))
-        sable_fail(error, SABLE_ENVIRONMENT, "attention: %s refused a product", sable_attention_rows_library(a->peer));
-    spoil_after(a, fault);
+    spoil_before(a, context->fault);
+    attention_by_rows(a->peer, &a->shape, context->fault, a->part.head, a->part.heads, a->q, a->k, a->v, a->out, a->lse,
+                      error);
+    spoil_after(a, context->fault);
     return error->code;
 }
 

@@ -227,16 +227,11 @@ int varlen_run(struct varlen_rank *a, struct sable_context *context, struct sabl
 
 int varlen_run_by_rows(struct varlen_rank *a, struct sable_context *context, struct sable_error *error)
 {
-    const int fault = context->fault;
-    const double scale = a->shape.scale * (fault == FAULT_WRONG_SCALE ? 1.01 : 1);
-    if (fault == FAULT_STALE_KEYS)
+    if (context->fault == FAULT_STALE_KEYS)
         make_stale(a);
-    if (!sable_attention_by_rows(a->peer, a->part.head, a->part.heads, scale, a->q, a->k, a->v,
-                                 fault == FAULT_SKIP_BLOCK ? a->shape.leaf : 0,
-                                 fault == FAULT_WRONG_RESCALE ? a->shape.leaf : 0, a->out, a->lse))
-        sable_fail(error, SABLE_ENVIRONMENT, "attention/varlen: %s refused a product",
-                   sable_attention_rows_library(a->peer));
-    spoil_after(a, fault);
+    attention_by_rows(a->peer, &a->shape, context->fault, a->part.head, a->part.heads, a->q, a->k, a->v, a->out, a->lse,
+                      error);
+    spoil_after(a, context->fault);
     return error->code;
 }
 

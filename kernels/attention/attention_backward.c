@@ -119,14 +119,6 @@ void sable_attention_backward_leave_out(struct sable_attention_backward *b, int6
 
 enum { CHAINS = 8 };
 
-static inline float element(bool bf16, const void *row, int64_t d)
-{
-    const uint32_t bits = bf16 ? (uint32_t)((const uint16_t *)row)[d] << 16 : 0;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return bf16 ? value : ((const float *)row)[d];
-}
-
 /* Channel d is added to chain d mod 8; double precision, so that δ's rounding is that of one float. */
 static inline __attribute__((always_inline)) double dot(bool bf16, const void *x, const float *y, int64_t n)
 {
@@ -134,9 +126,9 @@ static inline __attribute__((always_inline)) double dot(bool bf16, const void *x
     int64_t d = 0;
     for (; d + CHAINS <= n; d += CHAINS)
         for (int i = 0; i < CHAINS; i++)
-            sum[i] += (double)element(bf16, x, d + i) * (double)y[d + i];
+            sum[i] += (double)sable_attention_value(bf16, x, d + i) * (double)y[d + i];
     for (int i = 0; d < n; d++, i++)
-        sum[i] += (double)element(bf16, x, d) * (double)y[d];
+        sum[i] += (double)sable_attention_value(bf16, x, d) * (double)y[d];
     return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
 }
 

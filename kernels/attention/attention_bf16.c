@@ -21,11 +21,3 @@ void sable_attention_to_bf16(int64_t rows, int64_t dim, const float *from, uint1
             to[r * pitch + d] = 0;
     }
 }
-
-float sable_attention_from_bf16(uint16_t x)
-{
-    const uint32_t bits = (uint32_t)x << 16;
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}

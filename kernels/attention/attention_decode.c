@@ -154,7 +154,7 @@ static void pack_queries(struct sable_attention_decode *d, const void *q)
             for (int64_t i = 0; i < dim; i++) {
                 const int64_t at = (h * d->group + g) * pitch + i;
                 d->q[h * d->group * d->padded + (i / DECODE_WIDTH * d->group + g) * DECODE_WIDTH + i % DECODE_WIDTH] =
-                    d->shape.bf16 ? sable_attention_from_bf16(((const uint16_t *)q)[at]) : ((const float *)q)[at];
+                    sable_attention_value(d->shape.bf16, q, at);
             }
 }
 

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -102,7 +103,19 @@ void sable_attention_draw(uint64_t seed, uint32_t purpose, int64_t first, int64_
  * pitch dim rounded up to even, padded by 0. */
 void sable_attention_to_bf16(int64_t rows, int64_t dim, const float *from, uint16_t *to);
 /* The same value, as a float. */
-float sable_attention_from_bf16(uint16_t x);
+static inline float sable_attention_from_bf16(uint16_t x)
+{
+    const uint32_t bits = (uint32_t)x << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Element `at` of an array of bfloat16 or of floats. */
+static inline float sable_attention_value(bool bf16, const void *array, int64_t at)
+{
+    return bf16 ? sable_attention_from_bf16(((const uint16_t *)array)[at]) : ((const float *)array)[at];
+}
 
 /* The textbook in double precision, for one row of logits over `seen` keys: q [dim], k [keys][dim], v [keys][dim_v].
  * `logit` is room for `seen` values. */

@@ -210,28 +210,25 @@ def test_a_fault_of_a_layer_is_seen_in_bf16(run, ranks):
             assert told.code == 1, (variant, fault, told)
 
 
-def test_a_layer_counts_half_the_bytes_of_x_and_weights(run, tmp_path):
-    def counted(dtype):
-        told = run("run", LAYER, *ONCE, "-c", "T", "-s", f"dtype={dtype}", "-o", "out.h5", "--force")
-        assert told.code == 0, told
-        with h5py.File(tmp_path / "out.h5") as file:
-            return file[f"runs/{LAYER}/sable/counters"][()]["bytes_memory"].sum()
+def bytes_counted(run, tmp_path, workload, dtype):
+    told = run("run", workload, *ONCE, "-c", "T", "-s", f"dtype={dtype}", "-o", "out.h5", "--force")
+    assert told.code == 0, told
+    with h5py.File(tmp_path / "out.h5") as file:
+        return file[f"runs/{workload}/sable/counters"][()]["bytes_memory"].sum()
 
+
+def test_a_layer_counts_half_the_bytes_of_x_and_weights(run, tmp_path):
+    single, half = (bytes_counted(run, tmp_path, LAYER, dtype) for dtype in ("fp32", "bf16"))
     rows, heads, kv, dims, width = 2 * 77, 6, 3, 10 + 11, 37
     inputs, others = (rows + (heads + kv) * dims) * width, rows * (width + 2 * (heads + kv) * dims)
-    assert counted("fp32") == 4 * (inputs + others) and counted("bf16") == 2 * inputs + 4 * others
+    assert single == 4 * (inputs + others) and half == 2 * inputs + 4 * others
 
 
 def test_gradients_count_half_the_bytes_of_what_is_read(run, tmp_path):
-    def counted(dtype):
-        told = run("run", "attention/backward", *ONCE, "-c", "T", "-s", f"dtype={dtype}", "-o", "out.h5", "--force")
-        assert told.code == 0, told
-        with h5py.File(tmp_path / "out.h5") as file:
-            return file["runs/attention/backward/sable/counters"][()]["bytes_memory"].sum()
-
+    single, half = (bytes_counted(run, tmp_path, "attention/backward", dtype) for dtype in ("fp32", "bf16"))
     rows, held, dim = 2 * 6 * 77, 2 * 3 * 131, 20
     results = 4 * (rows * (3 * dim + 1) + held * 2 * dim)  # out and lse, dq read and written, dk, dv
-    assert counted("fp32") - results == 2 * (counted("bf16") - results) == 4 * (rows + held) * 2 * dim
+    assert single - results == 2 * (half - results) == 4 * (rows + held) * 2 * dim
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
