@@ -362,7 +362,8 @@ def kill_after_sum(sable, folder, arguments, victim, number, delay):
     finally:
         end(family)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode != 0
+    # MPICH's launcher may exit with 0 when SIGTERM ends it: its status says nothing of the ranks then.
+    assert process.returncode != 0 or (victim == "mpirun" and number == signal.SIGTERM and not sable.openmpi)
     return process.returncode, errors
 
 
