@@ -19,82 +19,61 @@
 #include <sched.h>
 #include <string.h>
 
-#include "attention_lanes.h"
+#include "attention_update.h"
 #include "attention_weights.h"
 
 enum { PITCH = QUERIES };
 
 /* ---- The product ---- */
 
-/* a[r][k] = a[r·row_step + k·step], b[k][lane], c[r][lane]. */
-struct operands {
-    int64_t terms;
-    const float *a;
-    int64_t row_step, step;
-    const float *b;
-    int64_t b_pitch;
+struct product {
+    struct factors of;
     const float *start; /* [lane]: the sum begins with it, or NULL: with 0 */
     bool add;           /* to c, instead of replacing it */
-    float *c;
-    int64_t c_pitch;
+    float *c;           /* [row][lane], rows `pitch` apart */
+    int64_t pitch;
 };
 
-static inline __attribute__((always_inline)) void multiply(int rows, int vectors, const struct operands *x,
-                                                           const float *a, float *c)
+static inline __attribute__((always_inline)) void multiply(int rows, int vectors, const struct product *x, int64_t row)
 {
+    struct factors of = x->of;
     lanes sum[ROWS][STRIP];
     UNROLL
     for (int r = 0; r < rows; r++)
         UNROLL
     for (int i = 0; i < vectors; i++)
         sum[r][i] = x->start ? load(x->start + i * LANES) : (lanes){0};
-    const float *b = x->b;
-    const int64_t row_step = x->row_step, step = x->step, b_pitch = x->b_pitch;
-    UNROLL_TWICE
-    for (int64_t k = x->terms; k > 0; k--, a += step, b += b_pitch) {
-        lanes y[STRIP];
-        UNROLL
-        for (int i = 0; i < vectors; i++)
-            y[i] = load(b + i * LANES);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            lanes z = splat(a[r * row_step]);
-            UNROLL
-            for (int i = 0; i < vectors; i++)
-                sum[r][i] = fused(y[i], z, sum[r][i]);
-        }
-    }
+    of.a += row * of.row_step;
+    update(rows, 0, vectors, of, sum);
     UNROLL
     for (int r = 0; r < rows; r++)
         UNROLL
     for (int i = 0; i < vectors; i++) {
-        float *to = c + r * x->c_pitch + i * LANES;
+        float *to = x->c + (row + r) * x->pitch + i * LANES;
         store(to, x->add ? load(to) + sum[r][i] : sum[r][i]);
     }
 }
 
 /* `all` rows of one strip. */
-static __attribute__((noinline)) void product(int64_t all, int vectors, const struct operands *x)
+static __attribute__((noinline)) void multiply_strip(int64_t all, int vectors, const struct product *x)
 {
     for (int64_t r = 0; r < all; r += ROWS) {
         int rows = all - r < ROWS ? (int)(all - r) : ROWS;
-        const float *a = x->a + r * x->row_step;
-        float *c = x->c + r * x->c_pitch;
-#define CALL(m, n) multiply(m, n, x, a, c)
+#define CALL(m, n) multiply(m, n, x, r)
         EACH(CALL)
 #undef CALL
     }
 }
 
 /* Strips of lanes [from, to). */
-static void product_lanes(int64_t all, int64_t from, int64_t to, struct operands x)
+static void multiply_lanes(int64_t all, int64_t from, int64_t to, struct product x)
 {
-    const struct operands whole = x;
+    const struct product whole = x;
     for (int64_t lane = from; lane < to; lane += STRIP * LANES) {
         int64_t vectors = (to - lane) / LANES;
-        x.b = whole.b + lane, x.c = whole.c + lane;
+        x.of.b = whole.of.b + lane, x.c = whole.c + lane;
         x.start = whole.start ? whole.start + lane : NULL;
-        product(all, vectors < STRIP ? (int)vectors : STRIP, &x);
+        multiply_strip(all, vectors < STRIP ? (int)vectors : STRIP, &x);
     }
 }
 
@@ -197,24 +176,26 @@ static void add_tile(const struct backward_leaf *b, const struct tile *t, struct
                      const struct backward_scratch *x)
 {
     int64_t dim = backward_padded(b->dim), dim_v = backward_padded(b->dim_v), first = t->lanes;
-    product_lanes(t->keys, first, QUERIES,
-                  (struct operands){b->dim, t->k, b->dim, 1, x->q, PITCH, NULL, false, x->p, PITCH});
-    product_lanes(
+    multiply_lanes(t->keys, first, QUERIES,
+                   (struct product){{b->dim, t->k, b->dim, 1, x->q, PITCH}, NULL, false, x->p, PITCH});
+    multiply_lanes(
         t->keys, first, QUERIES,
-        (struct operands){b->dim_v, t->v, b->dim_v, 1, x->dout, PITCH, x->row + 2 * QUERIES, false, x->s, PITCH});
+        (struct product){{b->dim_v, t->v, b->dim_v, 1, x->dout, PITCH}, x->row + 2 * QUERIES, false, x->s, PITCH});
     (t->visible > 0 ? weigh_masked : wide ? weigh_wide : weigh_tile)(t, c, x);
     if (!t->finite) {
         gather_seen(b, t, x);
         return;
     }
-    product_lanes(t->keys, 0, dim_v,
-                  (struct operands){QUERIES - first, x->p + first, PITCH, 1, x->dout_rows + first * dim_v, dim_v, NULL,
-                                    true, t->dv, dim_v});
-    product_lanes(t->keys, 0, dim,
-                  (struct operands){QUERIES - first, x->s + first, PITCH, 1, x->q_rows + first * dim, dim, NULL, true,
-                                    t->dk, dim});
-    product_lanes(b->dim, first, QUERIES,
-                  (struct operands){t->keys, t->k, 1, b->dim, x->s, PITCH, NULL, true, x->dq, PITCH});
+    multiply_lanes(
+        t->keys, 0, dim_v,
+        (struct product){
+            {QUERIES - first, x->p + first, PITCH, 1, x->dout_rows + first * dim_v, dim_v}, NULL, true, t->dv, dim_v});
+    multiply_lanes(
+        t->keys, 0, dim,
+        (struct product){
+            {QUERIES - first, x->s + first, PITCH, 1, x->q_rows + first * dim, dim}, NULL, true, t->dk, dim});
+    multiply_lanes(b->dim, first, QUERIES,
+                   (struct product){{t->keys, t->k, 1, b->dim, x->s, PITCH}, NULL, true, x->dq, PITCH});
 }
 
 /* ---- A block of queries ---- */

@@ -161,6 +161,35 @@ static void divide(int64_t dim, float *node)
     }
 }
 
+/* l = 2^exponent·fraction with a fraction from [√½, √2); anything if l is not positive. */
+static void take_apart(const float *l, float *exponent, float *fraction)
+{
+    for (int lane = 0; lane < BLOCK; lane += LANES) {
+        const words bits = (words)load(l + lane), power = (bits - 0x3f3504f3) >> 23;
+        for (int i = 0; i < LANES; i++)
+            exponent[lane + i] = (float)power[i];
+        store(fraction + lane, (lanes)(bits - (power << 23)));
+    }
+}
+
+/* lse = m·ln 2 + ln l in double precision without fused multiply-adds, so that vectors of it need none of libm's and
+ * have the same bits everywhere: ln x = 2 artanh z, z = (x − 1)/(x + 1), to an error of 2^-50. −inf where l is 0. */
+static void log_sum_exp(const float *m, const float *l, float *lse)
+{
+    static const double terms[] = {2.0 / 15, 2.0 / 13, 2.0 / 11, 2.0 / 9, 2.0 / 7, 2.0 / 5, 2.0 / 3, 2};
+    float exponent[BLOCK], fraction[BLOCK] __attribute__((aligned(64)));
+    take_apart(l, exponent, fraction);
+    for (int r = 0; r < BLOCK; r++) {
+        double x = (double)fraction[r], z = (x - 1) / (x + 1), square = z * z, sum = 2.0 / 17;
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            sum = sum * square + terms[i];
+        double y = ((double)m[r] + (double)exponent[r]) * 0x1.62e42fefa39efp-1 + sum * z;
+        float known = l[r] == 0 ? -INFINITY : NAN;
+        lse[r] = l[r] > 0 ? (float)y : known;
+    }
+}
+
 void SABLE_ISA_NAME(sable_attention_finish)(int64_t dim, int rows, struct attention_set *set, float *out, float *lse)
 {
     if (set->count == 0) { /* no key is visible */
@@ -172,10 +201,9 @@ void SABLE_ISA_NAME(sable_attention_finish)(int64_t dim, int rows, struct attent
     join_all(set, dim);
     float *node = set->slot[0].node;
     set->count = 0;
-    for (int r = 0; r < rows; r++) {
-        double l = (double)node[BLOCK + r];
-        lse[r] = l > 0 ? (float)((double)node[r] * 0x1.62e42fefa39efp-1 + log(l)) : l == 0 ? -INFINITY : NAN;
-    }
+    float sums[BLOCK];
+    log_sum_exp(node, node + BLOCK, sums);
+    memcpy(lse, sums, (size_t)rows * sizeof *lse);
     divide(dim, node);
     transpose(dim, rows, node + NODE_HEAD * BLOCK, BLOCK, out, dim);
 }

@@ -4,60 +4,17 @@
 #define ATTENTION_TILE_H
 
 #include "attention_block.h"
-#include "attention_lanes.h"
+#include "attention_update.h"
 #include "attention_weights.h"
 
 #include <math.h>
 
 /* ---- The products: rows and vectors are constants where these are inlined ---- */
 
-/* s[row][lane] = Σ_d k[row][d] q[d][lane]; returns through `most` the maximum of the lanes. Of row j the lanes from
- * `visible` + j on see the key; the others get −inf. */
-static inline __attribute__((always_inline)) void scores(int rows, int vectors, int64_t dim, const float *restrict q,
-                                                         const float *restrict k, float *restrict s,
-                                                         float *restrict most, bool masked, int32_t lane,
-                                                         int32_t visible)
-{
-    lanes sum[ROWS][STRIP];
-    UNROLL
-    for (int r = 0; r < rows; r++)
-        UNROLL
-    for (int i = 0; i < vectors; i++)
-        sum[r][i] = (lanes){0};
-    UNROLL_TWICE
-    for (int64_t d = 0; d < dim; d++) {
-        lanes x[STRIP];
-        UNROLL
-        for (int i = 0; i < vectors; i++)
-            x[i] = load(q + d * BLOCK + i * LANES);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            lanes y = splat(k[r * dim + d]);
-            UNROLL
-            for (int i = 0; i < vectors; i++)
-                sum[r][i] = fused(x[i], y, sum[r][i]);
-        }
-    }
-    UNROLL
-    for (int i = 0; i < vectors; i++) {
-        lanes m = load(most + i * LANES);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            lanes x = sum[r][i];
-            if (masked)
-                x = choose(indices(lane + i * LANES) >= visible + r, x, splat(-INFINITY));
-            store(s + r * BLOCK + i * LANES, x);
-            m = larger(x, m);
-        }
-        store(most + i * LANES, m);
-    }
-}
-
-/* o[d][lane] = o[d][lane]·rescale[lane] + Σ_j v[j][d] p[j][lane]; `rescale` NULL: by 1. If `masked`,
- * lanes below `visible` + j are left alone, whatever v is. */
-static inline __attribute__((always_inline)) void values(int rows, int vectors, int64_t dim, int64_t keys,
-                                                         const float *restrict p, const float *restrict v,
-                                                         float *restrict o, const float *restrict rescale, bool masked,
+/* s[row][lane] = Σ_d k[row][d] q[d][lane]; raises `most` to the maximum of the lanes. If `masked`, only the
+ * lanes from `visible` + j on see the key of row j, the others get −inf; the first of them is in the first vector. */
+static inline __attribute__((always_inline)) void scores(int rows, int vectors, int64_t dim, const float *q,
+                                                         const float *k, float *s, float *most, bool masked,
                                                          int32_t lane, int32_t visible)
 {
     lanes sum[ROWS][STRIP];
@@ -65,34 +22,21 @@ static inline __attribute__((always_inline)) void values(int rows, int vectors, 
     for (int r = 0; r < rows; r++)
         UNROLL
     for (int i = 0; i < vectors; i++)
-        sum[r][i] = load(o + r * BLOCK + i * LANES);
-    if (rescale)
-        UNROLL
-    for (int r = 0; r < rows; r++)
-        UNROLL
-    for (int i = 0; i < vectors; i++)
-        sum[r][i] *= load(rescale + i * LANES);
-    UNROLL_TWICE
-    for (int64_t j = 0; j < keys; j++) {
-        lanes x[STRIP];
-        UNROLL
-        for (int i = 0; i < vectors; i++)
-            x[i] = load(p + j * BLOCK + i * LANES);
+        sum[r][i] = (lanes){0};
+    update(rows, 0, vectors, (struct factors){dim, k, dim, 1, q, BLOCK}, sum);
+    UNROLL
+    for (int i = 0; i < vectors; i++) {
+        lanes m = load(most + i * LANES);
         UNROLL
         for (int r = 0; r < rows; r++) {
-            lanes y = splat(v[j * dim + r]);
-            UNROLL
-            for (int i = 0; i < vectors; i++) {
-                lanes more = fused(x[i], y, sum[r][i]);
-                sum[r][i] = masked ? choose(indices(lane + i * LANES) >= visible + (int32_t)j, more, sum[r][i]) : more;
-            }
+            lanes x = sum[r][i];
+            if (masked && i * LANES < LANES + ROWS - 1) /* further lanes see all rows */
+                x = choose(indices(lane + i * LANES) >= visible + r, x, splat(-INFINITY));
+            store(s + r * BLOCK + i * LANES, x);
+            m = larger(x, m);
         }
+        store(most + i * LANES, m);
     }
-    UNROLL
-    for (int r = 0; r < rows; r++)
-        UNROLL
-    for (int i = 0; i < vectors; i++)
-        store(o + r * BLOCK + i * LANES, sum[r][i]);
 }
 
 static __attribute__((noinline)) void scores_of(int rows, int vectors, int64_t dim, const float *q, const float *k,
@@ -111,23 +55,78 @@ static __attribute__((noinline)) void scores_masked(int rows, int vectors, int64
 #undef CALL
 }
 
+/* Keys that the first vector of queries sees some of; the next ones see LANES more each. */
+static inline int64_t seen_by(int vector, int64_t seen, int64_t keys)
+{
+    seen += vector * LANES;
+    return seen < 0 ? 0 : least(seen, keys);
+}
+
+/* o[d][lane] = o[d][lane]·rescale[lane] + Σ_j v[j][d] p[j][lane]; `rescale` NULL: by 1. If `masked`, the sum is over
+ * the `seen` keys that the first vector sees, and LANES more for each further one: sums stay in registers as vectors
+ * fall out. */
+static inline __attribute__((always_inline)) void values(int rows, int vectors, int64_t dim, int64_t keys,
+                                                         const float *p, const float *v, float *o, const float *rescale,
+                                                         bool masked, int64_t seen)
+{
+    lanes sum[ROWS][STRIP];
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int i = 0; i < vectors; i++)
+        sum[r][i] = load(o + r * BLOCK + i * LANES);
+    if (rescale)
+        UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int i = 0; i < vectors; i++)
+        sum[r][i] *= load(rescale + i * LANES);
+    int64_t j = masked ? 0 : keys;
+    update(rows, 0, vectors, (struct factors){j, v, 1, dim, p, BLOCK}, sum);
+    UNROLL
+    for (int i = 0; i < vectors; i++) {
+        if (!masked)
+            continue;
+        const int64_t end = seen_by(i, seen, keys);
+        update(rows, i, vectors, (struct factors){end - j, v + j * dim, 1, dim, p + j * BLOCK, BLOCK}, sum);
+        j = end;
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++)
+        UNROLL
+    for (int i = 0; i < vectors; i++)
+        store(o + r * BLOCK + i * LANES, sum[r][i]);
+}
+
 static __attribute__((noinline)) void values_of(int rows, int vectors, int64_t dim, int64_t keys, const float *p,
                                                 const float *v, float *o, const float *rescale)
 {
-#define CALL(r, n) values(r, n, dim, keys, p, v, o, rescale, false, 0, 0)
+#define CALL(r, n) values(r, n, dim, keys, p, v, o, rescale, false, 0)
     EACH(CALL)
 #undef CALL
 }
 
-/* Rare: an invisible value that is not finite. */
 static __attribute__((noinline)) void values_masked(int rows, int vectors, int64_t dim, int64_t keys, const float *p,
-                                                    const float *v, float *o, const float *rescale, int32_t lane,
-                                                    int32_t visible)
+                                                    const float *v, float *o, const float *rescale, int64_t seen)
 {
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < vectors; i++)
-            values(1, 1, dim, keys, p + i * LANES, v + r, o + r * BLOCK + i * LANES,
-                   rescale ? rescale + i * LANES : NULL, true, lane + i * LANES, visible);
+#define CALL(r, n) values(r, n, dim, keys, p, v, o, rescale, true, seen)
+    EACH(CALL)
+#undef CALL
+}
+
+/* Rare: an invisible value that is not finite. The same sums of one vector, where lanes below `visible` + j are left
+ * alone. */
+static __attribute__((noinline)) void values_hidden(int64_t dim, int64_t keys, const float *p, const float *v, float *o,
+                                                    const float *rescale, int32_t lane, int32_t visible)
+{
+    lanes sum = load(o);
+    if (rescale)
+        sum *= load(rescale);
+    for (int64_t j = 0; j < keys; j++) {
+        const lanes more = fused(load(p + j * BLOCK), splat(v[j * dim]), sum);
+        sum = choose(indices(lane) >= visible + (int32_t)j, more, sum);
+    }
+    store(o, sum);
 }
 
 /* ---- The softmax of a tile ---- */
@@ -226,35 +225,25 @@ static void masked_scores(const struct tile *t, int32_t lane, int vectors, const
     }
 }
 
-/* Keys are taken in groups that begin in the same vector: the vectors before see none of them. */
 static void masked_tile(const struct tile *t, struct softmax c, int32_t lane, int vectors, const float *q, float *p,
                         float *node, bool finite)
 {
     float most[STRIP * LANES] __attribute__((aligned(64))), rescale[STRIP * LANES] __attribute__((aligned(64)));
     float *m = node, *l = m + BLOCK, *o = l + BLOCK;
+    const int64_t seen = lane + LANES - t->visible;
     for (int i = 0; i < vectors; i++)
         store(most + i * LANES, splat(-INFINITY));
     masked_scores(t, lane, vectors, q, p, most);
-    bool changed = raise_maximum(vectors, c, most, m, l, rescale);
-    for (int64_t j = 0, end; j < t->keys; j = end) {
-        int32_t visible = t->visible + (int32_t)j, skip = visible > lane ? (visible - lane) / LANES : 0;
-        if (skip >= vectors)
-            break;
-        end = least(t->keys, (int64_t)lane + (skip + 1) * LANES - t->visible);
-        for (int i = skip; i < vectors; i++)
-            exponentials_of(1, end - j, c, m + i * LANES, p + j * BLOCK + i * LANES, l + i * LANES);
-        const float *x = p + j * BLOCK + skip * LANES, *v = t->v + j * t->dim_v;
-        const float *scaled = j == 0 && changed ? rescale + skip * LANES : NULL;
-        for (int64_t d = 0; d < t->dim_v; d += ROWS) {
-            int rows = t->dim_v - d < ROWS ? (int)(t->dim_v - d) : ROWS;
-            float *to = o + d * BLOCK + skip * LANES;
-            if (finite)
-                values_of(rows, vectors - skip, t->dim_v, end - j, x, v + d, to, scaled);
-            else
-                values_masked(rows, vectors - skip, t->dim_v, end - j, x, v + d, to, scaled, lane + skip * LANES,
-                              visible);
-        }
-    }
+    const float *scaled = raise_maximum(vectors, c, most, m, l, rescale) ? rescale : NULL;
+    for (int i = 0; i < vectors; i++)
+        exponentials_of(1, seen_by(i, seen, t->keys), c, m + i * LANES, p + i * LANES, l + i * LANES);
+    for (int64_t d = 0; d < t->dim_v && finite; d += ROWS)
+        values_masked(t->dim_v - d < ROWS ? (int)(t->dim_v - d) : ROWS, vectors, t->dim_v, t->keys, p, t->v + d,
+                      o + d * BLOCK, scaled, seen);
+    for (int64_t d = 0; d < t->dim_v && !finite; d++)
+        for (int i = 0; i < vectors; i++)
+            values_hidden(t->dim_v, seen_by(i, seen, t->keys), p + i * LANES, t->v + d, o + d * BLOCK + i * LANES,
+                          scaled ? scaled + i * LANES : NULL, lane + i * LANES, t->visible);
 }
 
 static void whole_tile(const struct tile *t, struct softmax c, int vectors, const float *q, float *p, float *node)

@@ -1,7 +1,7 @@
 /* Lanes are columns, elements of x are broadcast, 6 rows × 4 vectors of accumulators. A piece of a panel of DEPTH rows
  * stays in L1 while the rows of x, packed for it, come from L2; sums wait in y for the next piece, which does not round
  * them. */
-#include "attention_lanes.h"
+#include "attention_update.h"
 #include "product_block.h"
 
 enum { DEPTH = 256, STRIP_COLUMNS = STRIP * LANES };
@@ -19,19 +19,7 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors, in
         UNROLL
     for (int i = 0; i < vectors; i++)
         sum[r][i] = more ? load_loose(y + r * y_pitch + i * LANES) : (lanes){0};
-    for (int64_t d = 0; d < depth; d++) {
-        lanes row[STRIP];
-        UNROLL
-        for (int i = 0; i < vectors; i++)
-            row[i] = load(w + d * PRODUCT_PANEL + i * LANES);
-        UNROLL
-        for (int r = 0; r < rows; r++) {
-            lanes element = splat(x[d * ROWS + r]);
-            UNROLL
-            for (int i = 0; i < vectors; i++)
-                sum[r][i] = fused(row[i], element, sum[r][i]);
-        }
-    }
+    update(rows, 0, vectors, (struct factors){depth, x, 1, ROWS, w, PRODUCT_PANEL}, sum);
     UNROLL
     for (int r = 0; r < rows; r++)
         UNROLL
