@@ -30,8 +30,8 @@ struct sable_attention_decode {
     int64_t node, all;     /* floats of the nodes of one key head, and of all */
     float *slot;           /* [kv_heads][leaves][group][2 + dim_v] */
     float *q;              /* [kv_heads][padded / 16][group][16] */
-    float *p, *p_by_key;   /* of each thread, p_size floats */
-    int64_t p_size;
+    float *p, *sum;        /* of each thread, p_size and sum_size floats */
+    int64_t p_size, sum_size;
     int count;
     struct held held[MOST_NODES + 1]; /* ascending */
     float *data;                      /* [count][kv_heads][group][2 + dim_v] */
@@ -67,7 +67,7 @@ static int nodes_of(int64_t first, int64_t leaves, struct held *list)
 /* ---- Room ---- */
 
 struct sizes {
-    int64_t group, padded, leaves, node, slots, q, p, data, block;
+    int64_t group, padded, leaves, node, slots, q, p, sum, data, block;
     bool fits;
 };
 
@@ -84,7 +84,8 @@ static struct sizes sizes_of(const struct sable_attention_shape *s, const struct
     z.fits = sable_multiply(z.group, DECODE_NODE_HEAD + s->dim_v, &z.node) &&
              sable_multiply(part->kv_heads, z.node, &all) && sable_multiply(all, z.leaves, &z.slots) &&
              sable_multiply(all, most, &z.data) && sable_multiply(part->kv_heads * z.group, z.padded, &z.q) &&
-             sable_multiply(z.group, decode_strand(s->leaf) * DECODE_STRANDS, &z.p) && z.p < INT64_MAX / 64 / threads;
+             sable_multiply(z.group, decode_strand(s->leaf) * DECODE_STRANDS, &z.p) && z.p < INT64_MAX / 64 / threads &&
+             sable_multiply(z.group, DECODE_WIDTH, &z.sum);
     return z;
 }
 
@@ -93,7 +94,8 @@ double sable_attention_decode_memory(const struct sable_attention_shape *s,
 {
     const struct sizes z = sizes_of(s, part, threads);
     return (double)sizeof(struct sable_attention_decode) +
-           4 * ((double)z.slots + (double)z.q + 2 * (double)threads * (double)z.p + (double)z.data + (double)z.block);
+           4 * ((double)z.slots + (double)z.q + (double)threads * (double)(z.p + z.sum) + (double)z.data +
+                (double)z.block);
 }
 
 struct sable_attention_decode *sable_attention_decode_create(const struct sable_attention_shape *s,
@@ -105,15 +107,16 @@ struct sable_attention_decode *sable_attention_decode_create(const struct sable_
     if (!d)
         return NULL;
     d->shape = *s, d->part = *part, d->threads = threads, d->rescale = 1, d->left_out = -1;
-    d->group = z.group, d->padded = z.padded, d->node = z.node, d->all = part->kv_heads * z.node, d->p_size = z.p;
+    d->group = z.group, d->padded = z.padded, d->node = z.node, d->all = part->kv_heads * z.node, d->p_size = z.p,
+    d->sum_size = z.sum;
     d->first = part->keys.first / s->leaf, d->leaves = z.leaves;
     d->slot = sable_array(z.slots, 1, sizeof *d->slot);
     d->q = sable_array(z.q, 1, sizeof *d->q);
     d->p = sable_array(threads, z.p, sizeof *d->p);
-    d->p_by_key = sable_array(threads, z.p, sizeof *d->p_by_key);
+    d->sum = sable_array(threads, z.sum, sizeof *d->sum);
     d->data = sable_array(z.data, 1, sizeof *d->data);
     d->block = sable_array(z.block, 1, sizeof *d->block);
-    if (d->slot && d->q && d->p && d->p_by_key && d->data && d->block)
+    if (d->slot && d->q && d->p && d->sum && d->data && d->block)
         return d;
     sable_attention_decode_free(d);
     return NULL;
@@ -126,7 +129,7 @@ void sable_attention_decode_free(struct sable_attention_decode *d)
     sable_array_free(d->slot);
     sable_array_free(d->q);
     sable_array_free(d->p);
-    sable_array_free(d->p_by_key);
+    sable_array_free(d->sum);
     sable_array_free(d->data);
     sable_array_free(d->block);
     free(d);
@@ -188,7 +191,7 @@ static void attend(struct sable_attention_decode *d, int64_t task, const void *k
                                   .pitch = sable_attention_pitch(s, s->dim),
                                   .pitch_v = sable_attention_pitch(s, s->dim_v),
                                   .p = d->p + omp_get_thread_num() * d->p_size,
-                                  .p_by_key = d->p_by_key + omp_get_thread_num() * d->p_size,
+                                  .sum = d->sum + omp_get_thread_num() * d->sum_size,
                                   .node = node};
     if (d->first + leaf == d->left_out)
         empty(d, node);

@@ -31,9 +31,9 @@ struct decode_leaf {
     const void *v;    /* [keys][pitch_v], of which dim_v count */
     const void *next; /* what is read after v: keys of `pitch` */
     int64_t pitch, pitch_v;
-    float *p;        /* [queries][4 strands], aligned to 64 bytes */
-    float *p_by_key; /* [4 strands][queries] */
-    float *node;     /* [queries][2 + dim_v] */
+    float *p;    /* [tiles of 16 keys][queries][16], aligned to 64 bytes */
+    float *sum;  /* [queries][16], aligned to 64 bytes */
+    float *node; /* [queries][2 + dim_v] */
 };
 
 SABLE_ISA_DECLARE(void, sable_decode_leaf, (const struct decode_leaf *leaf));

@@ -6,7 +6,28 @@
 #include "attention_lanes.h"
 #include "decode_leaf.h"
 
-enum { AHEAD = 2 }; /* keys of each strand that are asked for before they are needed; more made it slower */
+enum {
+#if defined(__AVX512F__)
+    FEW_QUERIES = 3, /* whose accumulators leave room for 128 channels at once */
+#else
+    FEW_QUERIES = 1,
+#endif
+    TILE_ROWS = DECODE_WIDTH / DECODE_STRANDS, /* of each strand, in a tile of p */
+    PASS_ROWS = 4 * TILE_ROWS                  /* of each strand, that a pass over some channels of V takes at most */
+};
+
+/* Rows of each strand that are asked for before they are needed. Few queries take rows from end to end; more come back
+ * for the other channels, so by then all rows of the next pass are asked for. */
+static inline int64_t rows_ahead(int64_t queries)
+{
+    return queries <= FEW_QUERIES ? 2 : PASS_ROWS;
+}
+
+/* Where the logits, then the weights, of row c of the strands begin. */
+static inline float *weights_at(const struct decode_leaf *t, int64_t query, int64_t c)
+{
+    return t->p + (c / TILE_ROWS * t->queries + query) * DECODE_WIDTH + c % TILE_ROWS * DECODE_STRANDS;
+}
 
 /* Element `at` of an array of bfloat16 or of floats. */
 static inline const void *element(bool bf16, const void *array, int64_t at)
@@ -25,11 +46,11 @@ static inline lanes load_end(bool bf16, const void *from, int64_t count)
     return bf16 ? load_some_halves(from, count) : load_some(from, count);
 }
 
-/* Vector i of a row of the array that is read some time later: two of bfloat16 share a line of the cache. */
-static inline void ask_for(bool bf16, const void *row, int64_t i)
+/* The line of a row with element `at`, some time before it is read: 32 elements of bfloat16 share it. */
+static inline void ask_for(bool bf16, const void *row, int64_t at)
 {
-    if (!bf16 || LANE_BYTES < 64 || i % 2 == 0)
-        __builtin_prefetch(element(bf16, row, i * LANES), 0, 2);
+    if (!bf16 || at % 32 == 0)
+        __builtin_prefetch(element(bf16, row, at), 0, 2);
 }
 
 /* Four streams of rows: those of strand n begin at row n·strand, `pitch` elements apart. */
@@ -43,13 +64,19 @@ static inline const void *row_of(bool bf16, struct streams x, int64_t strand, in
     return element(bf16, x.first, strand * x.apart + row * x.pitch);
 }
 
-/* What is AHEAD keys behind key `c` of each strand, in this array or the one that is read then: behind a strand's last
- * key another one follows. */
-static inline struct streams streams_ahead(bool bf16, int64_t c, int64_t strand, const void *now, int64_t pitch,
-                                           const void *then, int64_t pitch_then)
+static inline struct streams streams_from(bool bf16, struct streams x, int64_t row)
 {
-    const bool here = c + AHEAD < strand;
-    const int64_t row = here ? pitch : pitch_then, at = here ? c + AHEAD : c + AHEAD - strand;
+    x.first = element(bf16, x.first, row * x.pitch);
+    return x;
+}
+
+/* Rows of each strand from c on, in this array or the one that is read then: behind a strand's last key another one
+ * follows. */
+static inline struct streams streams_or_then(bool bf16, int64_t c, int64_t strand, const void *now, int64_t pitch,
+                                             const void *then, int64_t pitch_then)
+{
+    const bool here = c < strand;
+    const int64_t row = here ? pitch : pitch_then, at = here ? c : c - strand;
     return (struct streams){element(bf16, here ? now : then, at * row), row, strand * row};
 }
 

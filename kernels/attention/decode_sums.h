@@ -43,12 +43,12 @@ static inline lanes merge(int distance, lanes a, lanes b)
 }
 
 /* Lane i of the result is the sum over the lanes of x[i]. Merging neighbours puts the bits of i in reverse. */
-static inline lanes sums_of(const float *x)
+static inline lanes sums_of(const lanes x[LANES])
 {
     lanes y[LANES];
     UNROLL_ALL
     for (int i = 0; i < LANES; i++)
-        y[i] = load(x + i * LANES);
+        y[i] = x[i];
 #if defined(__AVX512F__)
     UNROLL_ALL
     for (int i = 0; i < 8; i++)
