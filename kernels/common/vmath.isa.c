@@ -1,5 +1,5 @@
-/* Arrays through lanes.h; the last few elements go by a padded vector, so all take the same way. */
-#include "lanes.h"
+/* Arrays through lanes_math.h; the last few elements go by a padded vector, so all take the same way. */
+#include "lanes_math.h"
 #include "vmath_isa.h"
 
 static inline lanes value(enum sable_vmath_function function, lanes x)

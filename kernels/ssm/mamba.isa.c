@@ -3,7 +3,7 @@
  * vectors, and 16 (8, 4) states stay in registers for all steps of a tile, while y is kept in L1. exp(Δ A) is 2^(Δ A′)
  * with A′ = A log₂ e, by the shortest polynomial that is good to 2 ulp. 12 (below AVX-512 13 or more) vector operations
  * for LANES updates: bounded by arithmetic while data are in caches; memory is read and written once. */
-#include "lanes.h"
+#include "lanes_math.h"
 #include "mamba_isa.h"
 
 enum { AHEAD = 2 /* tiles */ };

@@ -3,6 +3,7 @@
 #ifndef SABLE_OUTER_WEIGHTS_H
 #define SABLE_OUTER_WEIGHTS_H
 
+#include "lanes_math.h"
 #include "outer_isa.h"
 #include "outer_product.h"
 
