@@ -7,19 +7,15 @@
 #include "sable_latencies.h"
 #include "sable_streams.h"
 
-enum {
-    LANES = LANE_BYTES / sizeof(double),
-    UNROLL = 4,
-    STEP = UNROLL * LANES,
-    STREAMS = 4,
-    LINE = 64 / sizeof(double),
-    AHEAD = 8 * LINE
-};
+enum { UNROLL = 4, STEP = UNROLL * LANES64, STREAMS = 4, LINE = 64 / sizeof(double), AHEAD = 8 * LINE };
 _Static_assert(SABLE_STREAM_BLOCK % (STREAMS * STEP) == 0, "a block is a whole number of steps in each stream");
 
 /* Keeps the compiler from taking a copying loop for memcpy, which chooses its own stores. */
 #define KEEP_THE_LOOP() __asm__ volatile("" ::: "memory")
 
+typedef uint64_t words __attribute__((vector_size(8 * LANES64), may_alias));
+
+/* From a whole vector's boundary. */
 static inline lanes64 load(const double *from)
 {
     return *(const lanes64 *)from;
@@ -37,14 +33,14 @@ static inline void read_step(const double *x, words sum[UNROLL])
 {
 #pragma GCC unroll 4
     for (int j = 0; j < UNROLL; j++)
-        sum[j] += *(const words *)(x + j * LANES);
+        sum[j] += *(const words *)(x + j * LANES64);
 }
 
 static inline uint64_t total_of(const words sum[UNROLL])
 {
     words all = sum[0] + sum[1] + sum[2] + sum[3];
     uint64_t total = 0;
-    for (int lane = 0; lane < (int)LANES; lane++)
+    for (int lane = 0; lane < LANES64; lane++)
         total += all[lane];
     return total;
 }
@@ -74,7 +70,7 @@ void SABLE_ISA_NAME(sable_copy_cached)(int64_t n, const double *restrict x, doub
 {
     for (int64_t i = 0; i < n; i += STEP) {
 #pragma GCC unroll 4
-        for (int j = 0; j < (int)STEP; j += LANES)
+        for (int j = 0; j < (int)STEP; j += LANES64)
             *(lanes64 *)(y + i + j) = load(x + i + j);
         KEEP_THE_LOOP();
     }
@@ -86,10 +82,10 @@ void SABLE_ISA_NAME(sable_copy_streaming)(int64_t n, const double *restrict x, d
         for (int64_t at = i; at < n; at += n / STREAMS) {
             prefetch_step(x + at);
 #pragma GCC unroll 4
-            for (int j = 0; j < (int)STEP; j += LANES)
-                store_streaming(y + at + j, load(x + at + j));
+            for (int j = 0; j < (int)STEP; j += LANES64)
+                lanes64_stream(y + at + j, load(x + at + j));
         }
-    finish_streaming();
+    lanes_stream_end();
 }
 
 /* ---- Triad ---- */
@@ -99,7 +95,7 @@ void SABLE_ISA_NAME(sable_triad_cached)(int64_t n, double s, const double *restr
 {
     for (int64_t i = 0; i < n; i += STEP)
 #pragma GCC unroll 4
-        for (int j = 0; j < (int)STEP; j += LANES)
+        for (int j = 0; j < (int)STEP; j += LANES64)
             *(lanes64 *)(y + i + j) = load(x + i + j) + s * load(z + i + j);
 }
 
@@ -108,9 +104,9 @@ void SABLE_ISA_NAME(sable_triad_streaming)(int64_t n, double s, const double *re
 {
     for (int64_t i = 0; i < n; i += STEP)
 #pragma GCC unroll 4
-        for (int j = 0; j < (int)STEP; j += LANES)
-            store_streaming(y + i + j, load(x + i + j) + s * load(z + i + j));
-    finish_streaming();
+        for (int j = 0; j < (int)STEP; j += LANES64)
+            lanes64_stream(y + i + j, load(x + i + j) + s * load(z + i + j));
+    lanes_stream_end();
 }
 
 /* ---- Independent reads ---- */

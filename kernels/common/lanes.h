@@ -1,6 +1,6 @@
 /* The widest vectors of floats of the level that a *.isa.c source is compiled for, and arithmetic on them; for use in
  * such sources only. Every operation is lane-wise and rounds as IEEE 754 says, so results have the same bits at every
- * level and width. Elementary functions: lanes_math.h. */
+ * level and width. Doubles: lanes64.h; elementary functions: lanes_math.h. */
 #ifndef SABLE_LANES_H
 #define SABLE_LANES_H
 

@@ -6,98 +6,26 @@
  * model is streamed once (12 bytes a transition, 5 if probabilities are coded); the speed is bound by the larger of
  * that stream and the gathers of v, or by their sum where both wait for the same few lines that a core can have under
  * way. A lane is one chain of additions, so width doesn't touch the bits. */
+#include "lanes64.h"
 #include "mdp_lanes.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
 
 /* ---- Eight doubles in as few vectors as there are ---- */
 
-#if defined(__AVX512F__)
-enum { WIDE = 8 };
-#elif defined(__AVX2__)
-enum { WIDE = 4 };
-#else
-enum { WIDE = 2 };
-#endif
-enum { LANES = SABLE_MDP_LANES, PARTS = LANES / WIDE };
-
-typedef double part __attribute__((vector_size(8 * WIDE)));
-typedef int64_t int_part __attribute__((vector_size(8 * WIDE)));
-typedef double loose_part __attribute__((vector_size(8 * WIDE), aligned(8), may_alias));
+enum { LANES = SABLE_MDP_LANES, PARTS = LANES / LANES64 };
 
 struct eight {
-    part part[PARTS];
+    lanes64 part[PARTS];
 };
-
-static inline part part_all(double x)
-{
-    return x - (part){0};
-}
-
-static inline part part_fma(part a, part x, part b)
-{
-#if defined(__AVX512F__)
-    return _mm512_fmadd_pd(a, x, b);
-#elif defined(__FMA__)
-    return _mm256_fmadd_pd(a, x, b);
-#elif defined(__aarch64__)
-    return vfmaq_f64(b, a, x);
-#else
-    part y = {0};
-    for (int l = 0; l < WIDE; l++)
-        y[l] = fma(a[l], x[l], b[l]);
-    return y;
-#endif
-}
-
-static inline part part_select(int_part mask, part yes, part no)
-{
-#if defined(__AVX512F__)
-    return _mm512_mask_mov_pd(no, _mm512_movepi64_mask((__m512i)mask), yes);
-#else
-    return (part)((mask & (int_part)yes) | (~mask & (int_part)no));
-#endif
-}
-
-/* x > y ? x : y, and x < y ? x : y. */
-static inline part part_max(part x, part y)
-{
-#if defined(__AVX512F__)
-    return _mm512_max_pd(x, y);
-#elif defined(__AVX2__)
-    return _mm256_max_pd(x, y);
-#elif defined(__SSE2__)
-    return _mm_max_pd(x, y);
-#else
-    return part_select(x > y, x, y);
-#endif
-}
-
-static inline part part_min(part x, part y)
-{
-#if defined(__AVX512F__)
-    return _mm512_min_pd(x, y);
-#elif defined(__AVX2__)
-    return _mm256_min_pd(x, y);
-#elif defined(__SSE2__)
-    return _mm_min_pd(x, y);
-#else
-    return part_select(x < y, x, y);
-#endif
-}
 
 static inline struct eight eight_all(double x)
 {
     struct eight all;
     for (int i = 0; i < PARTS; i++)
-        all.part[i] = part_all(x);
+        all.part[i] = lanes64_all(x);
     return all;
 }
 
@@ -105,14 +33,14 @@ static inline struct eight eight_load(const double *from)
 {
     struct eight x;
     for (int i = 0; i < PARTS; i++)
-        x.part[i] = *(const loose_part *)(from + WIDE * i);
+        x.part[i] = lanes64_load(from + LANES64 * i);
     return x;
 }
 
 static inline void eight_store(double *to, struct eight x)
 {
     for (int i = 0; i < PARTS; i++)
-        *(loose_part *)(to + WIDE * i) = x.part[i];
+        lanes64_store(to + LANES64 * i, x.part[i]);
 }
 
 /* ---- Values from scattered places ---- */
@@ -150,7 +78,7 @@ static inline struct eight eight_at(const double *restrict v, const int32_t *col
 #else
     (void)gathers;
     for (int i = 0; i < PARTS; i++)
-        x.part[i] = (part){v[column[WIDE * i]], v[column[WIDE * i + 1]]};
+        x.part[i] = (lanes64){v[column[LANES64 * i]], v[column[LANES64 * i + 1]]};
 #endif
     return x;
 }
@@ -191,10 +119,10 @@ static inline struct eight action_values(const struct sable_mdp *model, double g
         prefetch(model, k, coded);
         const struct eight p = probabilities(model, k, coded, gathers), x = eight_at(v, model->column + k, gathers);
         for (int i = 0; i < PARTS; i++)
-            sum.part[i] = part_fma(p.part[i], x.part[i], sum.part[i]);
+            sum.part[i] = lanes64_fma(p.part[i], x.part[i], sum.part[i]);
     }
     for (int i = 0; i < PARTS; i++)
-        q.part[i] = part_fma(part_all(gamma), sum.part[i], q.part[i]);
+        q.part[i] = lanes64_fma(lanes64_all(gamma), sum.part[i], q.part[i]);
     return q;
 }
 
@@ -207,10 +135,10 @@ static inline void extent_add(struct extent *extent, const double *old, struct e
 {
     const struct eight before = eight_load(old);
     for (int i = 0; i < PARTS; i++) {
-        const part d = new.part[i] - before.part[i], size = (part)((int_part) new.part[i] & INT64_MAX);
-        extent->low.part[i] = part_min(d, extent->low.part[i]);
-        extent->high.part[i] = part_max(d, extent->high.part[i]);
-        extent->magnitude.part[i] = part_max(size, extent->magnitude.part[i]);
+        const lanes64 d = new.part[i] - before.part[i], size = (lanes64)((int_lanes64) new.part[i] & INT64_MAX);
+        extent->low.part[i] = lanes64_min(d, extent->low.part[i]);
+        extent->high.part[i] = lanes64_max(d, extent->high.part[i]);
+        extent->magnitude.part[i] = lanes64_max(size, extent->magnitude.part[i]);
         extent->poison.part[i] += new.part[i] * 0;
     }
 }
@@ -244,8 +172,8 @@ __attribute__((always_inline)) static inline void sweep(const struct sable_mdp *
             const struct eight q = action_values(model, gamma, b * model->actions + a, coded, gathers, v);
             for (int j = 0; j < PARTS; j++) {
                 if (greedy)
-                    action.part[j] = part_select(q.part[j] > best.part[j], part_all((double)a), action.part[j]);
-                best.part[j] = part_max(q.part[j], best.part[j]);
+                    action.part[j] = lanes64_select(q.part[j] > best.part[j], lanes64_all((double)a), action.part[j]);
+                best.part[j] = lanes64_max(q.part[j], best.part[j]);
             }
         }
         eight_store(next + LANES * b, best);
