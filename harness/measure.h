@@ -34,12 +34,22 @@ struct sable_job {
     struct sable_effort effort;
 };
 
-/* Collective over `comm`. Sets up, warms up, repeats, verifies, digests and (through `results`, rank 0, where `stored`)
- * writes each variant: run[v] is filled in, its arrays on rank 0, and must be freed by sable_run_free(). On failure
- * nothing of the workload that had not finished is left in the file. */
-int sable_measure(const struct sable_job *job, MPI_Comm comm, int threads, const struct sable_machine *machine,
-                  enum sable_ceilings_effort ceilings_effort, struct sable_ceilings *ceilings,
-                  struct sable_results *results, bool stored, struct sable_progress *progress, struct sable_run *run,
+/* Where jobs are measured and what becomes of their results. */
+struct sable_bench {
+    MPI_Comm comm;
+    int threads; /* of each rank */
+    const struct sable_machine *machine;
+    enum sable_ceilings_effort effort; /* SABLE_CEILINGS_NONE: no shares of ceilings */
+    struct sable_ceilings *ceilings;   /* what was measured so far; gets those that a job is the first to need */
+    struct sable_results *results;     /* on rank 0, if anything is stored */
+    bool stored;                       /* the same on every rank */
+    struct sable_progress *progress;
+};
+
+/* Collective over the bench's ranks. Sets up, warms up, repeats, verifies, digests and stores each variant: run[v] is
+ * filled in, its arrays on rank 0, and must be freed by sable_run_free(). On failure nothing of the workload that had
+ * not finished is left in the file. */
+int sable_measure(const struct sable_job *job, const struct sable_bench *bench, struct sable_run *run,
                   struct sable_error *error);
 void sable_run_free(struct sable_run *run);
 

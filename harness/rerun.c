@@ -78,7 +78,6 @@ static int measure_once(struct session *s, const struct sable_options *o, struct
 {
     struct sable_plan plan;
     struct sable_input *input = NULL;
-    struct sable_ceilings none = {0};
     if (o->input)
         sable_input_open_any(o->input, &input, error);
     if (!sable_agree(MPI_COMM_WORLD, error) &&
@@ -95,8 +94,12 @@ static int measure_once(struct session *s, const struct sable_options *o, struct
                                 .effort = o->effort};
         s->progress.name = job.workload->name;
         s->progress.started = sable_now();
-        sable_measure(&job, MPI_COMM_WORLD, s->threads, &s->machine, SABLE_CEILINGS_NONE, &none, NULL, false,
-                      &s->progress, run, error);
+        const struct sable_bench bench = {.comm = MPI_COMM_WORLD,
+                                          .threads = s->threads,
+                                          .machine = &s->machine,
+                                          .effort = SABLE_CEILINGS_NONE,
+                                          .progress = &s->progress};
+        sable_measure(&job, &bench, run, error);
         sable_progress_clear(&s->progress);
         sable_plan_free(&plan);
     }

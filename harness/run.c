@@ -3,124 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "build_info.h"
 #include "input.h"
 #include "interrupt.h"
-#include "plan.h"
-#include "progress.h"
 #include "report.h"
-
-/* --ranks: the first `ranks` of the launch; without it the only set is all of them. */
-struct rank_set {
-    int ranks;
-    MPI_Comm comm; /* MPI_COMM_NULL on the ranks outside */
-    struct sable_machine machine;
-    struct sable_plan plan;
-};
-
-/* One launch of `sable run`: what it was asked, what it found, what it has done so far. */
-struct session {
-    const struct sable_options *options;
-    int threads, rank, ranks;       /* in MPI_COMM_WORLD */
-    struct sable_machine machine;   /* of all ranks */
-    struct sable_ceilings ceilings; /* of all rank sets */
-    struct sable_results *results;  /* rank 0 */
-    bool stored;
-    char path[1024];
-    struct sable_input *input;
-    struct sable_progress progress;
-    int64_t order;
-    int kept; /* runs found complete in the file that is resumed */
-    int runs, capacity;
-    struct sable_run *run; /* [runs] all that were measured; arrays on rank 0 */
-    int sets;
-    struct rank_set *set; /* [sets]; the runs point into their plans */
-};
-
-/* ---- The results file's name ---- */
-
-static void default_path(const struct sable_options *options, int ranks, int threads, char *path, size_t size)
-{
-    char what[200] = "", utc[32];
-    for (int i = 0; i < options->whats; i++) {
-        size_t used = strlen(what);
-        snprintf(what + used, sizeof what - used, "%s%s", i ? "+" : "", options->what[i]);
-    }
-    for (char *c = what; *c; c++)
-        if (*c == '/')
-            *c = '_';
-    time_t now = time(NULL);
-    struct tm parts;
-    gmtime_r(&now, &parts);
-    strftime(utc, sizeof utc, "%Y%m%dT%H%M%SZ", &parts);
-    mkdir("results", 0777); /* a failure shows when the file is created in it */
-    for (int k = 1;; k++) { /* several launches in one second get .2, .3 … */
-        char suffix[16] = "", partial[1100];
-        if (k > 1)
-            snprintf(suffix, sizeof suffix, ".%d", k);
-        snprintf(path, size, "results/%s-%s-%s-%dx%d%s.h5", what, options->class_name, utc, ranks, threads, suffix);
-        snprintf(partial, sizeof partial, "%s.partial", path);
-        if (access(path, F_OK) && access(partial, F_OK))
-            break;
-    }
-}
-
-/* JSON holds UTF-8 only, and a name must not break the lines it is told in. */
-static bool is_plain(const char *path)
-{
-    json_t *text = json_string(path);
-    bool plain = text != NULL;
-    for (; *path; path++)
-        plain = plain && (unsigned char)*path >= ' ' && *path != 0x7f;
-    json_decref(text);
-    return plain;
-}
-
-static int open_results(struct session *s, const char *command_line, struct sable_error *error)
-{
-    const struct sable_options *o = s->options;
-    if (s->rank == 0) {
-        const char *path = o->output ? o->output : o->resume;
-        if (path)
-            snprintf(s->path, sizeof s->path, "%s", path);
-        else
-            default_path(o, s->ranks, s->threads, s->path, sizeof s->path);
-        size_t length = strlen(s->path);
-        if (path && strlen(path) >= sizeof s->path - sizeof ".partial")
-            sable_fail(error, SABLE_BAD_INPUT, "the output's name is longer than %zu bytes", sizeof s->path);
-        else if (!is_plain(s->path))
-            sable_fail(error, SABLE_BAD_INPUT, "the output's name must be UTF-8 without control characters");
-        else if (o->resume && !o->output && length > 8 && strcmp(s->path + length - 8, ".partial") == 0)
-            s->path[length - 8] = '\0'; /* FILE.partial continues as FILE */
-        if (!error->code && o->resume)
-            sable_results_resume(o->resume, s->path, o->force || !o->output, command_line, &s->results, error);
-        else if (!error->code)
-            sable_results_create(s->path, o->force, command_line, &s->results, error);
-    }
-    s->stored = true;
-    return sable_agree(MPI_COMM_WORLD, error);
-}
-
-/* ---- Ceilings of several rank sets lie in one list ---- */
-
-static void add_ceilings(struct sable_ceilings *all, const struct sable_ceilings *more)
-{
-    for (int i = 0; i < more->count && all->count < SABLE_MAX_CEILINGS; i++)
-        all->list[all->count++] = more->list[i];
-}
-
-/* Collective. */
-static int store_machine(struct session *s, const struct sable_ceilings *latest, struct sable_error *error)
-{
-    add_ceilings(&s->ceilings, latest);
-    if (s->results)
-        sable_results_machine(s->results, &s->machine, &s->ceilings, error);
-    return sable_agree(MPI_COMM_WORLD, error);
-}
+#include "session.h"
 
 /* ---- One workload ---- */
 
@@ -133,7 +22,8 @@ static const char *setting_text(const struct sable_plan_item *item, const char *
 }
 
 /* What is known of a run before it ran: enough to look it up in a file that is resumed. */
-static struct sable_run expected_run(const struct session *s, const struct sable_plan_item *item, int v, int ranks)
+static struct sable_run expected_run(const struct sable_session *s, const struct sable_plan_item *item, int v,
+                                     int ranks)
 {
     struct sable_run run = {.workload = item->workload,
                             .settings = item->settings,
@@ -153,8 +43,8 @@ static struct sable_run expected_run(const struct session *s, const struct sable
 }
 
 /* Collective. Variants are measured together or not at all: their ratios need each other. */
-static int is_stored(struct session *s, const struct sable_plan_item *item, const struct rank_set *set, int *stored,
-                     struct sable_error *error)
+static int is_stored(struct sable_session *s, const struct sable_plan_item *item, const struct sable_rank_set *set,
+                     int *stored, struct sable_error *error)
 {
     *stored = s->results && s->options->resume;
     for (int v = 0; v < item->variants && *stored; v++) {
@@ -164,7 +54,7 @@ static int is_stored(struct session *s, const struct sable_plan_item *item, cons
     return sable_check_mpi(MPI_Bcast(stored, 1, MPI_INT, 0, set->comm), "MPI_Bcast", error);
 }
 
-static struct sable_run *room_for(struct session *s, int count, struct sable_error *error)
+static struct sable_run *room_for(struct sable_session *s, int count, struct sable_error *error)
 {
     if (s->runs + count > s->capacity) {
         int capacity = 2 * (s->runs + count);
@@ -179,7 +69,7 @@ static struct sable_run *room_for(struct session *s, int count, struct sable_err
     return s->run + s->runs;
 }
 
-static int run_item(struct session *s, const struct sable_plan_item *item, const struct rank_set *set,
+static int run_item(struct sable_session *s, const struct sable_plan_item *item, const struct sable_rank_set *set,
                     struct sable_ceilings *ceilings, struct sable_error *error)
 {
     const struct sable_options *o = s->options;
@@ -209,8 +99,15 @@ static int run_item(struct session *s, const struct sable_plan_item *item, const
     }
     s->progress.name = item->workload->name;
     s->progress.started = sable_now();
-    int failed = sable_measure(&job, set->comm, s->threads, &set->machine, o->ceilings, ceilings, s->results, s->stored,
-                               &s->progress, runs, error);
+    const struct sable_bench bench = {.comm = set->comm,
+                                      .threads = s->threads,
+                                      .machine = &set->machine,
+                                      .effort = o->ceilings,
+                                      .ceilings = ceilings,
+                                      .results = s->results,
+                                      .stored = s->stored,
+                                      .progress = &s->progress};
+    int failed = sable_measure(&job, &bench, runs, error);
     sable_progress_clear(&s->progress);
     if (failed) {
         for (int v = 0; v < item->variants; v++)
@@ -226,7 +123,7 @@ static int run_item(struct session *s, const struct sable_plan_item *item, const
 
 /* ---- Sets of ranks ---- */
 
-static int make_set(struct session *s, int ranks, struct rank_set *set, struct sable_error *error)
+static int make_set(struct sable_session *s, int ranks, struct sable_rank_set *set, struct sable_error *error)
 {
     set->ranks = ranks;
     set->comm = MPI_COMM_NULL;
@@ -242,7 +139,7 @@ static int make_set(struct session *s, int ranks, struct rank_set *set, struct s
 }
 
 /* Every mistake that can be seen before anything is computed is seen here. */
-static int make_sets(struct session *s, struct sable_error *error)
+static int make_sets(struct sable_session *s, struct sable_error *error)
 {
     const struct sable_options *o = s->options;
     s->sets = o->rank_sets ? o->rank_sets : 1;
@@ -264,7 +161,7 @@ static int make_sets(struct session *s, struct sable_error *error)
     return SABLE_OK;
 }
 
-static int run_set(struct session *s, const struct rank_set *set, struct sable_ceilings *ceilings,
+static int run_set(struct sable_session *s, const struct sable_rank_set *set, struct sable_ceilings *ceilings,
                    struct sable_error *error)
 {
     const struct sable_options *o = s->options;
@@ -296,14 +193,14 @@ static int wait_for_set(struct sable_error *error)
     return SABLE_OK;
 }
 
-static int run_sets(struct session *s, struct sable_error *error)
+static int run_sets(struct sable_session *s, struct sable_error *error)
 {
     for (int i = 0; i < s->sets; i++) {
         struct sable_ceilings ceilings = {0};
         if (s->set[i].comm != MPI_COMM_NULL)
             run_set(s, &s->set[i], &ceilings, error);
         wait_for_set(error);
-        if (sable_agree(MPI_COMM_WORLD, error) || store_machine(s, &ceilings, error))
+        if (sable_agree(MPI_COMM_WORLD, error) || sable_session_store_machine(s, &ceilings, error))
             return error->code;
     }
     return SABLE_OK;
@@ -311,11 +208,11 @@ static int run_sets(struct session *s, struct sable_error *error)
 
 /* ---- The command ---- */
 
-static void dry_run(const struct session *s)
+static void dry_run(const struct sable_session *s)
 {
     json_t *list = json_array();
     for (int i = 0; i < s->sets && s->rank == 0; i++) {
-        const struct rank_set *set = &s->set[i];
+        const struct sable_rank_set *set = &s->set[i];
         double available = set->machine.memory_available;
         if (s->options->json)
             json_array_append_new(list, sable_plan_json(&set->plan, set->ranks, s->threads, available));
@@ -329,7 +226,7 @@ static void dry_run(const struct session *s)
     json_decref(list);
 }
 
-static void report(const struct session *s)
+static void report(const struct sable_session *s)
 {
     if (s->options->json) {
         json_t *root =
@@ -350,7 +247,7 @@ static void report(const struct session *s)
 }
 
 /* Collective. The verdicts of rank 0 decide for all. */
-static int judge(const struct session *s, struct sable_error *error)
+static int judge(const struct sable_session *s, struct sable_error *error)
 {
     int code = SABLE_OK;
     for (int r = 0; r < s->runs && s->rank == 0; r++) {
@@ -363,7 +260,7 @@ static int judge(const struct session *s, struct sable_error *error)
 }
 
 /* Of the one workload that is planned (plan.c refuses --input with several). */
-static int open_input(struct session *s, struct sable_error *error)
+static int open_input(struct sable_session *s, struct sable_error *error)
 {
     const struct sable_plan *plan = &s->set[0].plan;
     if (sable_input_open_any(s->options->input, &s->input, error) || plan->count == 0) /* ranks outside of the set */
@@ -371,69 +268,25 @@ static int open_input(struct session *s, struct sable_error *error)
     return sable_input_check(s->input, plan->item[0].workload, error);
 }
 
-static int measure_all(struct session *s, const char *command_line, struct sable_error *error)
+static int measure_all(struct sable_session *s, const char *command_line, struct sable_error *error)
 {
     if (s->options->input)
         open_input(s, error);
     const struct sable_ceilings none = {0};
-    if (sable_agree(MPI_COMM_WORLD, error) || open_results(s, command_line, error) || store_machine(s, &none, error) ||
-        run_sets(s, error))
-        return error->code;
-    if (s->results) {
-        struct sable_results *results = s->results;
-        s->results = NULL;
-        sable_results_finish(results, error);
-    }
-    if (sable_agree(MPI_COMM_WORLD, error))
+    if (sable_agree(MPI_COMM_WORLD, error) || sable_session_open_results(s, command_line, error) ||
+        sable_session_store_machine(s, &none, error) || run_sets(s, error) || sable_session_finish_results(s, error))
         return error->code;
     if (s->rank == 0)
         report(s);
     return judge(s, error);
 }
 
-static void close_session(struct session *s)
-{
-    if (s->results)
-        sable_results_abandon(s->results);
-    if (s->input)
-        sable_input_close(s->input);
-    for (int r = 0; r < s->runs; r++)
-        sable_run_free(&s->run[r]);
-    free(s->run);
-    for (int i = 0; i < s->sets && s->set; i++) {
-        sable_plan_free(&s->set[i].plan);
-        sable_machine_free(&s->set[i].machine);
-        if (s->set[i].comm != MPI_COMM_NULL)
-            MPI_Comm_free(&s->set[i].comm);
-    }
-    free(s->set);
-    sable_machine_free(&s->machine);
-    free(s);
-}
-
-static struct session *open_session(const struct sable_options *options, int threads, struct sable_error *error)
-{
-    struct session *s = calloc(1, sizeof *s);
-    if (!s) {
-        sable_fail(error, SABLE_ENVIRONMENT, "out of memory");
-        return NULL;
-    }
-    s->options = options;
-    s->threads = threads;
-    MPI_Comm_rank(MPI_COMM_WORLD, &s->rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &s->ranks);
-    s->progress.on = s->rank == 0 && options->progress && isatty(STDERR_FILENO);
-    return s;
-}
-
 int sable_run_command(const struct sable_options *options, int threads, const char *command_line,
                       struct sable_error *error)
 {
-    struct session *s = open_session(options, threads, error);
-    if (sable_agree(MPI_COMM_WORLD, error)) {
-        free(s);
+    struct sable_session *s = sable_session_open(options, threads, error);
+    if (!s)
         return error->code;
-    }
     int code = SABLE_OK;
     sable_interrupt_watch();
     sable_bind_threads(MPI_COMM_WORLD, threads);
@@ -443,44 +296,6 @@ int sable_run_command(const struct sable_options *options, int threads, const ch
         dry_run(s);
     else
         code = measure_all(s, command_line, error);
-    close_session(s);
+    sable_session_close(s);
     return code;
-}
-
-int sable_ceilings_command(const struct sable_options *options, int threads, const char *command_line,
-                           struct sable_error *error)
-{
-    struct session *s = open_session(options, threads, error);
-    if (sable_agree(MPI_COMM_WORLD, error)) {
-        free(s);
-        return error->code;
-    }
-    struct sable_ceilings measured = {0};
-    sable_bind_threads(MPI_COMM_WORLD, threads);
-    if (sable_machine_describe(MPI_COMM_WORLD, threads, &s->machine, error) ||
-        (options->output && open_results(s, command_line, error)) ||
-        sable_ceilings_measure(MPI_COMM_WORLD, threads, SABLE_CEILINGS_FULL, &measured, error) ||
-        sable_ceilings_hdf5(MPI_COMM_WORLD, options->output ? options->output : "./ceilings.h5", &measured, error) ||
-        store_machine(s, &measured, error))
-        goto done;
-    if (s->results) {
-        struct sable_results *results = s->results;
-        s->results = NULL;
-        sable_results_finish(results, error);
-    }
-    if (sable_agree(MPI_COMM_WORLD, error) || s->rank > 0)
-        goto done;
-    if (options->json) {
-        json_t *json = sable_report_ceilings_json(&measured);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        fputc('\n', stdout);
-        json_decref(json);
-    } else {
-        sable_report_ceilings(stdout, &measured);
-        if (s->machine.guard[0])
-            printf("not trusted: %s\n", s->machine.guard);
-    }
-done:
-    close_session(s);
-    return error->code;
 }

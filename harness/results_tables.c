@@ -1,4 +1,4 @@
-/* The compound types of a results file. */
+/* The tables of a results file: their compound types, and writing one. */
 #include "results_file.h"
 
 struct member {
@@ -92,4 +92,14 @@ hid_t sable_results_binding_type(void)
     const struct member members[] = {NUMBER(sable_binding, rank, H5T_NATIVE_INT32), TEXT(sable_binding, host),
                                      NUMBER(sable_binding, thread, H5T_NATIVE_INT32), TEXT(sable_binding, cpuset), END};
     return compound(sizeof(struct sable_binding), members);
+}
+
+herr_t sable_results_put_table(hid_t parent, const char *name, hid_t type, int64_t count, const void *data)
+{
+    hsize_t shape = (hsize_t)count;
+    if (type < 0 || (H5Lexists(parent, name, H5P_DEFAULT) > 0 && H5Ldelete(parent, name, H5P_DEFAULT) < 0))
+        return -1;
+    hid_t dataset = sable_hdf5_dataset(parent, name, type, 1, &shape, data);
+    H5Tclose(type);
+    return dataset < 0 ? -1 : H5Dclose(dataset);
 }
