@@ -1,20 +1,11 @@
 /* rollouts/steps: how many steps of an environment a machine plays: raw stepping of a gridworld under a policy, with
  * returns. It measures integer arithmetic (Philox), small look-ups and, on large maps, the caches. Mathematics, draws,
  * work model, parallel scheme: docs/rollouts.md. */
-#include <math.h>
 #include <stdlib.h>
 
-#include "rollouts_chunks.h"
-#include "rollouts_map.h"
+#include "rollouts_steps.h"
 #include "sable_array.h"
 
-struct steps_params {
-    int64_t n, episodes, horizon;
-    int map, env, policy, sharing;
-    double gamma, slip;
-    struct sable_gridworld_densities share;
-    struct sable_gridworld_model rewards;
-};
 enum { MAP_DRAWN, MAP_SEA };
 enum { ENV_GRID, ENV_ALIAS };
 
@@ -74,18 +65,6 @@ static const struct sable_field outputs[] = {
     {"sums", "[2, 11]", "exact: count, sum and squares of returns and of lengths in units of 2^-24, as 32-bit limbs"},
     ROLLOUTS_COUNTER_FIELD,
     {0},
-};
-
-/* ---- State ---- */
-
-struct steps_state {
-    struct steps_params params;
-    struct rollouts_chunks chunks;
-    struct rollouts_map map;
-    struct sable_rollouts_grid grid;
-    struct sable_rollouts_rows rows; /* env=alias */
-    struct sable_rollouts_totals totals;
-    double mean, error;
 };
 
 static int check(const void *params, struct sable_layout layout, struct sable_error *error)
@@ -172,7 +151,7 @@ static void directions(const struct steps_params *p, double chance[DIRECTIONS])
     }
 }
 
-static int64_t outcomes_of(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
+int64_t steps_outcomes(const void *model, int64_t state, struct sable_rollouts_outcome *outcome)
 {
     const struct steps_state *s = model;
     double chance[DIRECTIONS];
@@ -186,7 +165,7 @@ static int64_t outcomes_of(const void *model, int64_t state, struct sable_rollou
     return DIRECTIONS;
 }
 
-static int64_t cells_of(const struct steps_state *s)
+int64_t steps_cells(const struct steps_state *s)
 {
     return s->map.height * s->map.width;
 }
@@ -195,7 +174,7 @@ static int64_t cells_of(const struct steps_state *s)
 
 static bool make_rows(struct steps_state *s)
 {
-    int64_t cells = cells_of(s);
+    int64_t cells = steps_cells(s);
     double *start = sable_array(cells, 1, sizeof *start);
     if (!start)
         return false;
@@ -203,7 +182,7 @@ static bool make_rows(struct steps_state *s)
         start[c] = 0;
     for (int64_t k = 0; k < s->grid.starts; k++)
         start[sable_rollouts_cell(&s->grid, s->grid.start[k])] = 1;
-    bool made = sable_rollouts_rows_make(s, outcomes_of, cells, DIRECTIONS, s->params.gamma,
+    bool made = sable_rollouts_rows_make(s, steps_outcomes, cells, DIRECTIONS, s->params.gamma,
                                          (uint32_t)s->params.horizon, start, &s->rows);
     sable_array_free(start);
     return made;
@@ -254,13 +233,13 @@ static int setup(const void *params, struct sable_context *context, void **state
         return error->code;
     if (!make_grid(s))
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for a grid of %lld cells",
-                          (long long)cells_of(s));
+                          (long long)steps_cells(s));
     if (s->grid.starts == 0)
         return sable_fail(error, SABLE_BAD_INPUT,
                           "the map has no cell to start from: lower obstacles, goals or holes, or raise n");
     if (s->params.env == ENV_ALIAS && !make_rows(s))
         return sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for alias rows of %lld cells",
-                          (long long)cells_of(s));
+                          (long long)steps_cells(s));
     return SABLE_OK;
 }
 
@@ -322,92 +301,11 @@ static int run_sable(void *state, struct sable_context *context, struct sable_er
     return run(state, context, &fast, error);
 }
 
-/* ---- Verification ---- */
-
-static bool again(void *state, const struct sable_rollouts_share *one, struct sable_rollouts_chunk *chunk)
+bool steps_replay(void *state, const struct sable_rollouts_share *one, struct sable_rollouts_chunk *chunk)
 {
     struct sable_rollouts_totals totals = {0};
     play(state, &textbook, one, false, &totals, chunk);
     return true;
-}
-
-/* Mean and variance of an episode from a random start, of the moments from each. */
-static void mix(const struct sable_rollouts_grid *grid, const double *mean, const double *square, double *expected,
-                double *variance)
-{
-    double sum = 0, squares = 0;
-    for (int64_t k = 0; k < grid->starts; k++) {
-        const int64_t cell = sable_rollouts_cell(grid, grid->start[k]);
-        sum += mean[cell];
-        squares += square[cell];
-    }
-    *expected = sum / (double)grid->starts;
-    *variance = squares / (double)grid->starts - *expected * *expected;
-}
-
-static int verify(void *state, struct sable_context *context, struct sable_checks *checks, struct sable_error *error)
-{
-    struct steps_state *s = state;
-    const struct sable_rollouts_totals *t = &s->totals;
-    struct sable_rollouts_expected expected;
-    /* Chunks that differ, Σ q and steps of all chunks. */
-    int64_t counts[3] = {rollouts_chunks_replay(&s->chunks, again, s), (int64_t)rollouts_chunks_sum(&s->chunks),
-                         rollouts_chunks_steps(&s->chunks)};
-    if (!sable_rollouts_expect(s, outcomes_of, cells_of(s), DIRECTIONS, s->params.gamma, s->params.horizon, &expected))
-        sable_fail(error, SABLE_ENVIRONMENT, "rollouts/steps: out of memory for the exact values");
-    double mean = 0, variance = 0, length = 0, length_variance = 0;
-    if (!error->code) {
-        mix(&s->grid, expected.value, expected.square, &mean, &variance);
-        mix(&s->grid, expected.length, expected.length_square, &length, &length_variance);
-        sable_rollouts_expected_free(&expected);
-    }
-    if (sable_agree(context->comm, error) || rollouts_sum(context, counts, 3, error))
-        return error->code;
-    uint64_t sum = (uint64_t)t->returns.sum[0] + ((uint64_t)t->returns.sum[1] << 32);
-    sable_check(checks, "episodes played", (double)t->returns.count, (double)s->params.episodes, 0);
-    sable_check(checks, "chunks that differ from a replay", (double)counts[0], 0, 0);
-    sable_check(checks, "sum of returns less that of the chunks", (double)(int64_t)(sum - (uint64_t)counts[1]), 0, 0);
-    sable_check(checks, "steps less those of the chunks", (double)(t->steps - counts[2]), 0, 0);
-    rollouts_check_mean(checks, "z of the mean return", sable_exact_mean(&t->returns), mean, variance,
-                        t->returns.count);
-    rollouts_check_mean(checks, "z of the mean length", sable_exact_mean(&t->lengths), length, length_variance,
-                        t->lengths.count);
-    return SABLE_OK;
-}
-
-/* ---- Outputs ---- */
-
-static int output(void *state, struct sable_context *context, struct sable_sink *sink, struct sable_error *error)
-{
-    (void)context;
-    struct steps_state *s = state;
-    s->mean = sable_exact_mean(&s->totals.returns);
-    s->error = sqrt(sable_exact_variance(&s->totals.returns) / (double)s->totals.returns.count);
-    if (rollouts_put_number(sink, "return_mean", "mean return of an episode", SABLE_F64, &s->mean, error) ||
-        rollouts_put_number(sink, "return_error", "standard error of return_mean", SABLE_F64, &s->error, error) ||
-        rollouts_put_number(sink, "steps", "steps of all episodes", SABLE_I64, &s->totals.steps, error) ||
-        rollouts_put_number(sink, "cut", "episodes that the horizon ended", SABLE_I64, &s->totals.cut, error))
-        return error->code;
-    const struct sable_array arrays[] = {
-        {.name = "lengths",
-         .help = "episodes with a length in [2^b, 2^(b+1))",
-         .type = SABLE_I64,
-         .dims = 1,
-         .global = {SABLE_LENGTH_BINS},
-         .labels = {"b"},
-         .data = s->totals.histogram},
-        {.name = "sums",
-         .help = "count, limbs of the sum, limbs of the squares; in units of 2^-24",
-         .type = SABLE_I64,
-         .dims = 2,
-         .global = {2, SABLE_EXACT_WORDS},
-         .labels = {"return, length", "limb"},
-         .data = &s->totals},
-    };
-    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
-        if (sable_put_whole(sink, &arrays[i], error))
-            return error->code;
-    return rollouts_put_counter(sink, error);
 }
 
 static const struct sable_variant variants[] = {
@@ -434,7 +332,7 @@ const struct sable_workload sable_rollouts_steps = {
     .work = work,
     .setup = setup,
     .reset = reset,
-    .verify = verify,
-    .output = output,
+    .verify = steps_verify,
+    .output = steps_output,
     .free = free_state,
 };
