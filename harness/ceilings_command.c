@@ -1,20 +1,18 @@
 /* `sable ceilings`. */
+#include "json.h"
 #include "report.h"
 #include "run.h"
 #include "session.h"
 
-static void report(const struct sable_session *s)
+static void report(const struct sable_session *s, struct sable_error *error)
 {
     if (s->options->json) {
-        json_t *json = sable_report_ceilings_json(&s->ceilings);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        fputc('\n', stdout);
-        json_decref(json);
-    } else {
-        sable_report_ceilings(stdout, &s->ceilings);
-        if (s->machine.guard[0])
-            printf("not trusted: %s\n", s->machine.guard);
+        sable_json_write(stdout, sable_report_ceilings_json(&s->ceilings), "the ceilings", error);
+        return;
     }
+    sable_report_ceilings(stdout, &s->ceilings);
+    if (s->machine.guard[0])
+        printf("not trusted: %s\n", s->machine.guard);
 }
 
 int sable_ceilings_command(const struct sable_options *options, int threads, const char *command_line,
@@ -32,7 +30,8 @@ int sable_ceilings_command(const struct sable_options *options, int threads, con
         sable_session_store_machine(s, &measured, error) || sable_session_finish_results(s, error))
         goto done;
     if (s->rank == 0)
-        report(s);
+        report(s, error);
+    sable_agree(MPI_COMM_WORLD, error);
 done:
     sable_session_close(s);
     return error->code;

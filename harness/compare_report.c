@@ -1,9 +1,9 @@
 /* What `sable compare` tells: lines for people and scripts, or JSON. */
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
 #include "compare_pairs.h"
+#include "json.h"
 
 static const char *change_name(enum sable_change change)
 {
@@ -195,8 +195,5 @@ int sable_comparison_json(FILE *stream, const struct sable_options *o, const str
     json_t *root = json_pack("{ss ss sf si so so so si si}", "base", c->path[0], "new", c->path[1], "threshold",
                              o->threshold, "status", code, "provenance", provenance, "ceilings", ceilings, "runs",
                              pairs, "base_alone", c->alone[0], "new_alone", c->alone[1]);
-    int failed = !root || json_dumpf(root, stream, JSON_INDENT(2));
-    fputc('\n', stream);
-    json_decref(root);
-    return failed ? sable_fail(error, SABLE_ENVIRONMENT, "could not write the comparison as JSON") : SABLE_OK;
+    return sable_json_write(stream, root, "the comparison", error);
 }

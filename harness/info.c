@@ -1,10 +1,10 @@
 #include "info.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "build_info.h"
+#include "json.h"
 #include "machine.h"
 
 static void print_facts(const struct sable_machine *machine)
@@ -71,17 +71,6 @@ static json_t *describe_json(const struct sable_machine *machine, int ranks, int
                      machine->guard, "notice", machine->notice);
 }
 
-static int print_json(const struct sable_machine *machine, int ranks, int threads, struct sable_error *error)
-{
-    json_t *json = describe_json(machine, ranks, threads);
-    if (!json)
-        return sable_fail(error, SABLE_ENVIRONMENT, "out of memory for JSON");
-    json_dumpf(json, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(json);
-    return SABLE_OK;
-}
-
 int sable_info(MPI_Comm comm, int threads, bool json, struct sable_error *error)
 {
     struct sable_machine machine;
@@ -92,7 +81,7 @@ int sable_info(MPI_Comm comm, int threads, bool json, struct sable_error *error)
     if (sable_machine_describe(comm, threads, &machine, error))
         return error->code;
     if (rank == 0 && json)
-        print_json(&machine, ranks, threads, error);
+        sable_json_write(stdout, describe_json(&machine, ranks, threads), "what is known of the launch", error);
     else if (rank == 0) {
         print_facts(&machine);
         printf("%-24s %d x %d\n", "ranks x threads", ranks, threads);

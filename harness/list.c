@@ -1,10 +1,10 @@
 #include "list.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "build_info.h"
+#include "json.h"
 #include "registry.h"
 
 enum { RANGE_SIZE = 400 };
@@ -195,8 +195,5 @@ int sable_list(FILE *stream, bool json, struct sable_error *error)
     for (int i = 0; i < sable_workload_count(); i++)
         json_array_append_new(workloads, json_of_workload(sable_workload(i)));
     json_t *root = json_pack("{ss so}", "sable_version", SABLE_VERSION, "workloads", workloads);
-    int failed = json_dumpf(root, stream, JSON_INDENT(2));
-    json_decref(root);
-    fputc('\n', stream);
-    return failed ? sable_fail(error, SABLE_ENVIRONMENT, "could not write the list as JSON") : SABLE_OK;
+    return sable_json_write(stream, root, "the list", error);
 }

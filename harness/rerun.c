@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "input.h"
+#include "json.h"
 #include "plan.h"
 #include "progress.h"
 #include "registry.h"
@@ -186,10 +187,8 @@ int sable_rerun_command(const struct sable_options *options, int threads, struct
         code = error->code;
     else if (s->wrong > 0) /* rank 0 told; every rank counted the same digests */
         code = SABLE_WRONG;
-    if (s->rank == 0 && options->json) {
-        json_dumpf(s->told, stdout, JSON_INDENT(2));
-        putchar('\n');
-    }
+    if (s->rank == 0 && options->json && sable_json_write(stdout, json_incref(s->told), "the outcomes", error))
+        code = error->code;
 done:
     if (s) {
         sable_results_contents_free(&s->contents);

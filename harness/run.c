@@ -8,6 +8,7 @@
 #include "build_info.h"
 #include "input.h"
 #include "interrupt.h"
+#include "json.h"
 #include "report.h"
 #include "session.h"
 
@@ -208,7 +209,7 @@ static int run_sets(struct sable_session *s, struct sable_error *error)
 
 /* ---- The command ---- */
 
-static void dry_run(const struct sable_session *s)
+static int dry_run(const struct sable_session *s, struct sable_error *error)
 {
     json_t *list = json_array();
     for (int i = 0; i < s->sets && s->rank == 0; i++) {
@@ -219,22 +220,19 @@ static void dry_run(const struct sable_session *s)
         else
             sable_plan_print(stdout, &set->plan, set->ranks, s->threads, available);
     }
-    if (s->rank == 0 && s->options->json) {
-        json_dumpf(list, stdout, JSON_INDENT(2));
-        fputc('\n', stdout);
-    }
+    if (s->rank == 0 && s->options->json)
+        sable_json_write(stdout, json_incref(list), "the plan", error);
     json_decref(list);
+    return sable_agree(MPI_COMM_WORLD, error);
 }
 
-static void report(const struct sable_session *s)
+static void report(const struct sable_session *s, struct sable_error *error)
 {
     if (s->options->json) {
         json_t *root =
             json_pack("{ss ss si so so}", "sable_version", SABLE_VERSION, "results", s->path, "kept", s->kept,
                       "ceilings", sable_report_ceilings_json(&s->ceilings), "runs", sable_report_json(s->run, s->runs));
-        json_dumpf(root, stdout, JSON_INDENT(2));
-        fputc('\n', stdout);
-        json_decref(root);
+        sable_json_write(stdout, root, "the runs", error);
     } else if (!s->options->quiet) {
         fputc('\n', stdout);
         if (s->runs > 0)
@@ -277,8 +275,8 @@ static int measure_all(struct sable_session *s, const char *command_line, struct
         sable_session_store_machine(s, &none, error) || run_sets(s, error) || sable_session_finish_results(s, error))
         return error->code;
     if (s->rank == 0)
-        report(s);
-    return judge(s, error);
+        report(s, error);
+    return sable_agree(MPI_COMM_WORLD, error) ? error->code : judge(s, error);
 }
 
 int sable_run_command(const struct sable_options *options, int threads, const char *command_line,
@@ -293,7 +291,7 @@ int sable_run_command(const struct sable_options *options, int threads, const ch
     if (make_sets(s, error) || sable_machine_describe(MPI_COMM_WORLD, threads, &s->machine, error))
         code = error->code;
     else if (options->dry_run)
-        dry_run(s);
+        code = dry_run(s, error);
     else
         code = measure_all(s, command_line, error);
     sable_session_close(s);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "report.h"
 
 static void show_text(const char *path, const struct sable_results_contents *c)
@@ -43,10 +44,7 @@ static int show_json(const char *path, const struct sable_results_contents *c, s
                              "git_revision", c->git_revision, "created", c->created, "command_line", c->command_line,
                              "complete", c->complete, "incomplete_runs", c->incomplete, "machine", machine, "ceilings",
                              sable_report_ceilings_json(&c->ceilings), "runs", sable_report_json(c->run, c->runs));
-    int failed = !root || json_dumpf(root, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(root);
-    return failed ? sable_fail(error, SABLE_ENVIRONMENT, "could not write %s as JSON", path) : SABLE_OK;
+    return sable_json_write(stdout, root, path, error);
 }
 
 int sable_show(const char *path, bool json, struct sable_error *error)
