@@ -81,7 +81,7 @@ void sable_sea_field_free(struct sable_sea_field *field)
 
 /* ---- Cells and tiles ---- */
 
-struct sable_sea_cells sable_sea_tile(const struct sable_sea_field *field, int64_t tile)
+static struct sable_sea_cells tile_cells(const struct sable_sea_field *field, int64_t tile)
 {
     struct sable_sea_cells cells = {tile / field->tiles.columns * TILE_ROWS, tile % field->tiles.columns * TILE_COLUMNS,
                                     TILE_ROWS, TILE_COLUMNS};
@@ -101,7 +101,8 @@ int64_t sable_sea_fullest_tile(const struct sable_sea_field *field)
     return fullest;
 }
 
-double *sable_sea_field_cell(const struct sable_sea_field *field, int64_t row, int64_t column)
+/* The cell at (row, column) of the grid in `now`, or NULL on ranks that don't hold it. */
+static double *cell_at(const struct sable_sea_field *field, int64_t row, int64_t column)
 {
     int64_t r = row - field->block.row, c = column - field->block.column;
     bool own = r >= 0 && r < field->block.height && c >= 0 && c < field->block.width;
@@ -118,7 +119,7 @@ void sable_sea_field_reset(struct sable_sea_field *field, int64_t port_row, int6
         field->store[0][i] = field->store[1][i] = NAN;
 #pragma omp parallel for schedule(dynamic)
     for (int64_t t = 0; t < field->tiles.rows * field->tiles.columns; t++) {
-        struct sable_sea_cells cells = sable_sea_tile(field, t);
+        struct sable_sea_cells cells = tile_cells(field, t);
         field->tiles.sea[t] = 0;
         for (int64_t r = cells.row; r < cells.row + cells.height; r++)
             for (int64_t c = cells.column; c < cells.column + cells.width; c++)
@@ -127,7 +128,7 @@ void sable_sea_field_reset(struct sable_sea_field *field, int64_t port_row, int6
                     field->tiles.sea[t]++;
                 }
     }
-    double *port = sable_sea_field_cell(field, port_row, port_column);
+    double *port = cell_at(field, port_row, port_column);
     if (port)
         *port = field->next[port - field->now] = 0;
     field->updates = 0;
@@ -213,7 +214,7 @@ static double sweep_tiles(struct sable_sea_field *field, const struct sable_sea_
 #pragma omp parallel for schedule(dynamic) num_threads(method->threads) reduction(max : largest) reduction(+ : updates)
     for (int64_t k = 0; k < count; k++) {
         int64_t t = tiles->list[k];
-        struct sable_sea_cells cells = sable_sea_tile(field, t);
+        struct sable_sea_cells cells = tile_cells(field, t);
         int64_t first = cells.row * field->pitch + cells.column;
         double change = method->sweep(field->row + cells.row, drift, cells.height, cells.width, field->now + first,
                                       field->next + first, field->pitch);

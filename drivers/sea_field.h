@@ -50,10 +50,6 @@ double sable_sea_field_memory(const struct sable_block *block);
 /* Once `cell` is filled in: land NaN, sea +inf, the cell at (row, column) of the grid 0. */
 void sable_sea_field_reset(struct sable_sea_field *field, int64_t port_row, int64_t port_column);
 
-/* The cell at (row, column) of the grid in `now`, or NULL on ranks that don't hold it. */
-double *sable_sea_field_cell(const struct sable_sea_field *field, int64_t row, int64_t column);
-
-struct sable_sea_cells sable_sea_tile(const struct sable_sea_field *field, int64_t tile);
 /* The tile with most sea, −1 if there is none. */
 int64_t sable_sea_fullest_tile(const struct sable_sea_field *field);
 

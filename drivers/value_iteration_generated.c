@@ -61,7 +61,7 @@ int mdp_generated_reset(void *state, struct sable_context *context, struct sable
     return SABLE_OK;
 }
 
-int mdp_generated_run(void *state, struct sable_context *context, struct sable_error *error)
+static int run(void *state, struct sable_context *context, struct sable_error *error)
 {
     return mdp_solve(&((struct mdp_generated *)state)->rank, context, error);
 }
@@ -89,7 +89,7 @@ void mdp_generated_free(void *state)
 }
 
 const struct sable_variant mdp_generated_variants[] = {
-    {"reference", "the textbook's loops over compressed rows, one thread a rank", mdp_generated_run},
-    {"sable", "eight states in SIMD lanes, all threads, overlapped halos; the same bits", mdp_generated_run},
-    MDP_PEER(mdp_generated_run){0},
+    {"reference", "the textbook's loops over compressed rows, one thread a rank", run},
+    {"sable", "eight states in SIMD lanes, all threads, overlapped halos; the same bits", run},
+    MDP_PEER(run){0},
 };

@@ -30,7 +30,6 @@ int mdp_generated_setup(const void *params, size_t size, mdp_make make, struct s
 
 /* Of struct sable_workload and its variants, over a struct mdp_generated. */
 int mdp_generated_reset(void *state, struct sable_context *context, struct sable_error *error);
-int mdp_generated_run(void *state, struct sable_context *context, struct sable_error *error);
 int mdp_generated_verify(void *state, struct sable_context *context, struct sable_checks *checks,
                          struct sable_error *error);
 int mdp_generated_output(void *state, struct sable_context *context, struct sable_sink *sink,

@@ -153,7 +153,7 @@ struct mdp_rank {
     struct mdp_ksp *ksp; /* variant petsc */
     double *value[2];
     int32_t *policy;
-    double **vector;          /* mdp_vectors() of `padded` values; ipi, pi, anderson */
+    double **vector;          /* those of the method, of `padded` values; ipi, pi, anderson */
     double *diagonal;         /* of I − γ P_π; the last of them, for preconditioner=jacobi */
     double last_extent;       /* anderson: change of the last sweep that was extrapolated from … */
     int64_t kept;             /* … and how many differences are kept */
@@ -205,9 +205,6 @@ int mdp_apply(struct mdp_rank *rank, struct sable_context *context, enum mdp_ste
               struct sable_mdp_change *change, struct sable_error *error);
 /* Collective. The largest extents, magnitude, and whether all is finite, of all ranks. */
 int mdp_reduce(struct sable_context *context, struct sable_mdp_change *change, struct sable_error *error);
-
-/* Vectors that a method needs beside two of values. */
-int64_t mdp_vectors(const struct mdp_params *params);
 
 /* Collective. Over own states, with fixed bits: total[k] = x[k] · y for k < count. */
 int mdp_dots(struct mdp_rank *rank, struct sable_context *context, int64_t count, double *const *x, const double *y,

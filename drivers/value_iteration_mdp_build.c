@@ -49,11 +49,29 @@ static int64_t lanes(int64_t states)
     return sable_mdp_blocks(states) * LANES;
 }
 
+/* Vectors that a method needs beside two of values. */
+static int64_t vectors_of(const struct mdp_params *params)
+{
+    enum { BICGSTAB = 5 };
+    const int64_t krylov = (params->krylov == MDP_BICGSTAB ? BICGSTAB : params->restart + 1) + params->jacobi;
+    if (params->krylov == MDP_PETSC)
+        return 0;
+    switch (params->method) {
+    case MDP_INEXACT:
+    case MDP_POLICY:
+        return krylov;
+    case MDP_ANDERSON:
+        return 2 * params->depth + 2;
+    default:
+        return 0;
+    }
+}
+
 double mdp_memory(const struct mdp_params *params, const struct mdp_source *source, struct mdp_part part, double row,
                   double ghosts)
 {
     double states = (double)lanes(part.count), actions = (double)source->actions;
-    double vectors = 8 * states * (double)(mdp_vectors(params) + 1);
+    double vectors = 8 * states * (double)(vectors_of(params) + 1);
     double rows = mdp_evaluates_rows(params) ? states * (12 * (double)source->longest + 8) : 0; /* of a policy */
     double transition = source->few && params->probabilities == MDP_CODED ? 5 : 12;
     return states * actions * (transition * row + 8 + 1) + rows + 2 * 8 * (states + ghosts) +
@@ -111,26 +129,9 @@ static bool colour_blocks(struct mdp_rank *g)
     return true;
 }
 
-int64_t mdp_vectors(const struct mdp_params *params)
-{
-    enum { BICGSTAB = 5 };
-    const int64_t krylov = (params->krylov == MDP_BICGSTAB ? BICGSTAB : params->restart + 1) + params->jacobi;
-    if (params->krylov == MDP_PETSC)
-        return 0;
-    switch (params->method) {
-    case MDP_INEXACT:
-    case MDP_POLICY:
-        return krylov;
-    case MDP_ANDERSON:
-        return 2 * params->depth + 2;
-    default:
-        return 0;
-    }
-}
-
 static bool make_vectors(struct mdp_rank *g)
 {
-    const int64_t vectors = mdp_vectors(&g->params);
+    const int64_t vectors = vectors_of(&g->params);
     for (int i = 0; i < 2; i++)
         g->value[i] = sable_array(g->padded + g->ghosts, 1, sizeof(double));
     g->policy = sable_array(g->padded, 1, sizeof *g->policy);
@@ -224,7 +225,7 @@ void mdp_free(struct mdp_rank *g)
     sable_array_free(g->csr.column);
     sable_array_free(g->csr.probability);
     sable_array_free(g->csr.reward);
-    for (int64_t k = 0; g->vector && k < mdp_vectors(&g->params); k++)
+    for (int64_t k = 0; g->vector && k < vectors_of(&g->params); k++)
         sable_array_free(g->vector[k]);
     free(g->vector);
     free(g->colour);

@@ -112,7 +112,8 @@ static double *slowest(const struct sable_run *run)
     return seconds;
 }
 
-enum sable_change sable_judge_ratio(struct sable_interval ratio, double threshold)
+/* A change counts from 1 + threshold on, or below 1/(1 + threshold). */
+static enum sable_change judge_ratio(struct sable_interval ratio, double threshold)
 {
     double limit = 1 + threshold;
     if (!ratio.exists)
@@ -151,7 +152,7 @@ static int compare_pair(const struct sable_options *o, const char *const path[2]
         pair->time[0] = sable_quantile(base, (size_t)a->reps, 0.5);
         pair->time[1] = sable_quantile(updated, (size_t)b->reps, 0.5);
         pair->ratio = sable_independent_ratio(updated, (size_t)b->reps, base, (size_t)a->reps);
-        pair->change = sable_judge_ratio(pair->ratio, o->threshold);
+        pair->change = judge_ratio(pair->ratio, o->threshold);
         pair->wrong = b->verified == SABLE_FAIL;
     }
     free(base);
@@ -248,7 +249,7 @@ static void judge_launches(const struct sable_options *o, struct sable_pair *pai
     pair->ratio.mid = all.mid;
     if (all.exists)
         pair->ratio = all;
-    pair->change = sable_judge_ratio(pair->ratio, o->threshold);
+    pair->change = judge_ratio(pair->ratio, o->threshold);
 }
 
 static int compare_launches(const struct sable_options *o, struct sable_comparison *c, struct sable_error *error)

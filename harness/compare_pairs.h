@@ -31,9 +31,6 @@ struct sable_comparison {
     bool *taken; /* [updated.runs] */
 };
 
-/* A change counts from 1 + threshold on, or below 1/(1 + threshold). */
-enum sable_change sable_judge_ratio(struct sable_interval ratio, double threshold);
-
 void sable_comparison_print(FILE *stream, const struct sable_options *options, const struct sable_comparison *c);
 int sable_comparison_json(FILE *stream, const struct sable_options *options, const struct sable_comparison *c, int code,
                           struct sable_error *error);

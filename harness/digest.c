@@ -10,15 +10,6 @@ size_t sable_number_size(enum sable_number type)
     return sizes[type];
 }
 
-const char *sable_number_name(enum sable_number type)
-{
-    static const char *const names[] = {
-        [SABLE_F64] = "float64", [SABLE_F32] = "float32",   [SABLE_I64] = "int64",
-        [SABLE_I32] = "int32",   [SABLE_I16] = "int16",     [SABLE_I8] = "int8",
-        [SABLE_U8] = "uint8",    [SABLE_C64] = "complex64", [SABLE_C128] = "complex128"};
-    return names[type];
-}
-
 /* Elements in memory between neighbours of each dimension. */
 void sable_array_strides(const struct sable_array *array, int64_t stride[SABLE_MAX_DIMS])
 {

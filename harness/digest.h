@@ -7,7 +7,6 @@
 #include "driver.h"
 
 size_t sable_number_size(enum sable_number type);
-const char *sable_number_name(enum sable_number type);
 
 /* Elements in memory between neighbours of each dimension: array->stride, or those of a contiguous block. */
 void sable_array_strides(const struct sable_array *array, int64_t stride[SABLE_MAX_DIMS]);

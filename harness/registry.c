@@ -23,14 +23,6 @@ const struct sable_workload *sable_workload(int index)
     return workloads[index];
 }
 
-const struct sable_workload *sable_workload_find(const char *name)
-{
-    for (int i = 0; i < sable_workload_count(); i++)
-        if (strcmp(workloads[i]->name, name) == 0)
-            return workloads[i];
-    return NULL;
-}
-
 static bool in_family(const struct sable_workload *workload, const char *family)
 {
     size_t length = strlen(family);
@@ -59,14 +51,6 @@ const struct sable_variant *sable_variant_find(const struct sable_workload *work
         if (strcmp(variant->name, name) == 0)
             return variant;
     return NULL;
-}
-
-int sable_variant_count(const struct sable_workload *workload)
-{
-    int count = 0;
-    while (workload->variants[count].name)
-        count++;
-    return count;
 }
 
 int sable_phase_count(const struct sable_workload *workload)

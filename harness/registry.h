@@ -7,14 +7,12 @@
 
 int sable_workload_count(void);
 const struct sable_workload *sable_workload(int index);
-const struct sable_workload *sable_workload_find(const char *name);
 
 /* Adds to `selected` (bytes, one per workload) what WHAT names: a family, family/workload, or all. An unknown name is
  * exit 2, with the names that exist. */
 int sable_select(const char *what, bool *selected, struct sable_error *error);
 
 const struct sable_variant *sable_variant_find(const struct sable_workload *workload, const char *name);
-int sable_variant_count(const struct sable_workload *workload);
 int sable_phase_count(const struct sable_workload *workload);
 int sable_param_count(const struct sable_workload *workload);
 

@@ -7,7 +7,8 @@
 
 #include "stats.h"
 
-struct sable_interval sable_report_time(const struct sable_run *run)
+/* Median seconds of a repetition (of its slowest rank) and its 95 % interval. */
+static struct sable_interval time_of(const struct sable_run *run)
 {
     struct sable_interval none = {NAN, NAN, NAN, 0};
     double *slowest = run->seconds && run->reps > 0 ? malloc((size_t)run->reps * sizeof *slowest) : NULL;
@@ -47,7 +48,7 @@ static int seen(const char *text)
 
 static void fill_row(const struct sable_run *run, char cell[COLUMNS][CELL_SIZE])
 {
-    struct sable_interval time = sable_report_time(run);
+    struct sable_interval time = time_of(run);
     snprintf(cell[0], CELL_SIZE, "%s", run->name);
     snprintf(cell[1], CELL_SIZE, "%s", run->variant);
     snprintf(cell[2], CELL_SIZE, "%s", run->class_name);
@@ -216,7 +217,7 @@ static json_t *json_of_phases(const struct sable_run *run)
 
 static json_t *json_of_run(const struct sable_run *run)
 {
-    struct sable_interval time = sable_report_time(run);
+    struct sable_interval time = time_of(run);
     char digest[20] = "";
     if (run->has_digest)
         snprintf(digest, sizeof digest, "%016" PRIx64, run->digest);

@@ -22,7 +22,4 @@ json_t *sable_report_json(const struct sable_run *runs, int count);
 void sable_report_ceilings(FILE *stream, const struct sable_ceilings *ceilings);
 json_t *sable_report_ceilings_json(const struct sable_ceilings *ceilings);
 
-/* Median seconds of a repetition (of its slowest rank) and its 95 % interval. */
-struct sable_interval sable_report_time(const struct sable_run *run);
-
 #endif
