@@ -85,14 +85,20 @@ static bool draw(struct filter *f, uint64_t seed)
     return true;
 }
 
+/* A table of `rows` floats a pair and channel, in blocks of channels. */
+static float *in_blocks(const struct filter *f, int64_t rows)
+{
+    const int64_t floats = sable_kernel_floats(f->table_columns, rows * f->pairs);
+    return floats < 0 ? NULL : sable_array(floats, 1, sizeof(float));
+}
+
 static int fill(struct filter *f, struct sable_context *context, struct sable_error *error)
 {
     const int64_t columns = f->table_columns, n = 2 * f->pairs * columns, size = f->fft.size;
     double **tables[] = {&f->a, &f->b, &f->c, &f->p, &f->truncated, &f->c_imaginary};
     bool good = (f->dt = sable_array(columns, 1, sizeof(double))) &&
                 (f->table = sable_array(SABLE_S4_TABLES, n, sizeof(double))) &&
-                (f->factors = sable_array(SABLE_S4_TABLES, n, sizeof(float))) &&
-                (f->cauchy = sable_array(SABLE_S4_CAUCHY, n, sizeof(float))) &&
+                (f->factors = in_blocks(f, SABLE_S4_TABLES * 2)) && (f->cauchy = in_blocks(f, SABLE_S4_CAUCHY)) &&
                 (f->nodes = sable_array(SABLE_S4_NODE, size / 2 + 1, sizeof(float)));
     for (int i = 0; i < 6 && good; i++)
         good = (*tables[i] = sable_array(n, 1, sizeof(double)));
@@ -133,8 +139,10 @@ static void discretise(struct filter *f)
         return;
     }
     sable_s4_cauchy_factors(&model, f->truncated, f->cauchy);
-    if (wrong)
-        memcpy(f->cauchy, f->cauchy + SABLE_S4_CAUCHY * columns, (size_t)(3 * columns) * sizeof *f->cauchy);
+    for (int64_t h = 0; h < columns && wrong; h += SABLE_KERNEL_BLOCK) {
+        float *first = f->cauchy + sable_kernel_index(f->pairs * SABLE_S4_CAUCHY, h, 0);
+        memcpy(first, first + SABLE_S4_CAUCHY * SABLE_KERNEL_BLOCK, 3 * SABLE_KERNEL_BLOCK * sizeof *first);
+    }
 }
 
 static void kernel(struct filter *f)

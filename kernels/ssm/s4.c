@@ -54,16 +54,18 @@ void sable_s4_discretise(const struct sable_s4 *model, double *table)
 
 void sable_s4_factors(int64_t channels, int64_t pairs, const double *table, float *factors)
 {
-    for (int64_t i = 0; i < pairs * SABLE_S4_TABLES * 2 * channels; i++)
-        factors[i] = (float)table[i];
+    const int64_t rows = pairs * SABLE_S4_TABLES * 2;
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t h = 0; h < channels; h++)
+            factors[sable_kernel_index(rows, h, row)] = (float)table[row * channels + h];
 }
 
 /* ---- Dense steps ---- */
 
 int64_t sable_s4_matrix_floats(int64_t channels, int64_t pairs)
 {
-    int64_t all;
-    return sable_multiply((2 * pairs + S4_TILE - 1) / S4_TILE * S4_TILE * 2 * pairs, channels, &all) ? all : -1;
+    return sable_kernel_floats(channels, (2 * pairs + S4_TILE - 1) / S4_TILE * S4_TILE * 2 * pairs);
 }
 
 void sable_s4_matrix(int64_t channels, int64_t pairs, const double *table, float *matrix)
@@ -83,7 +85,8 @@ void sable_s4_matrix(int64_t channels, int64_t pairs, const double *table, float
                     if (i / 2 == j / 2)
                         value += i == j ? row[0] : i % 2 ? row[channels] : -row[channels];
                 }
-                matrix[((i / S4_TILE * order + j) * S4_TILE + i % S4_TILE) * channels + h] = (float)value;
+                matrix[sable_kernel_index(padded * order, h, (i / S4_TILE * order + j) * S4_TILE + i % S4_TILE)] =
+                    (float)value;
             }
 }
 
@@ -104,16 +107,19 @@ void sable_s4_steps(int64_t channels, int64_t pairs, int64_t sequences, int64_t 
                     const float *matrix, const float *u, const float *skip, float *state, float *y, float *room)
 {
     const int64_t width = SABLE_ISA_PICK(sable_s4_width)(), vectors = (channels + width - 1) / width;
+    const int64_t padded = (2 * pairs + S4_TILE - 1) / S4_TILE * S4_TILE;
 #pragma omp parallel for schedule(static)
     for (int64_t task = 0; task < sequences * vectors; task++) {
         const int64_t h = task / sequences * width, sequence = task % sequences,
                       from = sequence * length * channels + h;
         const int64_t count = channels - h < width ? channels - h : width;
         float *own = state + sequence * 2 * pairs * channels + h, *x = room + omp_get_thread_num() * room_of(pairs);
+        const float *of_vector = factors + sable_kernel_index(pairs * SABLE_S4_TABLES * 2, h, 0);
         if (matrix)
             SABLE_ISA_PICK(sable_s4_dense)
-        (channels, count, pairs, length, factors + h, matrix + h, u + from, skip + h, own, y + from, x);
-        else SABLE_ISA_PICK(sable_s4_low_rank)(channels, count, pairs, length, factors + h, u + from, skip + h, own,
+        (channels, count, pairs, length, of_vector, matrix + sable_kernel_index(padded * 2 * pairs, h, 0), u + from,
+         skip + h, own, y + from, x);
+        else SABLE_ISA_PICK(sable_s4_low_rank)(channels, count, pairs, length, of_vector, u + from, skip + h, own,
                                                y + from, x);
     }
 }
@@ -182,14 +188,14 @@ void sable_s4_cauchy_factors(const struct sable_s4 *model, const double *truncat
             const double complex lambda = half * at(model->lambda, channels, n, h);
             const double complex p = at(model->p, channels, n, h), b = at(model->b, channels, n, h);
             const double complex c = at(truncated, channels, n, h), v[4] = {c * b, c * p, conj(p) * b, conj(p) * p};
-            float *to = factors + n * SABLE_S4_CAUCHY * channels + h;
+            float *to = factors + sable_kernel_index(model->pairs * SABLE_S4_CAUCHY, h, n * SABLE_S4_CAUCHY);
             const double size = cabs(lambda);
-            to[CAUCHY_SIZE * channels] = (float)size;
-            to[CAUCHY_SIZE_LOW * channels] = (float)(size - (double)(float)size);
-            to[CAUCHY_DECAY * channels] = (float)(2 * creal(lambda));
+            to[CAUCHY_SIZE * SABLE_KERNEL_BLOCK] = (float)size;
+            to[CAUCHY_SIZE_LOW * SABLE_KERNEL_BLOCK] = (float)(size - (double)(float)size);
+            to[CAUCHY_DECAY * SABLE_KERNEL_BLOCK] = (float)(2 * creal(lambda));
             for (int k = 0; k < 4; k++) {
-                to[(CAUCHY_SUMS + 2 * k) * channels] = (float)(2 * half * creal(v[k]));
-                to[(CAUCHY_SUMS + 2 * k + 1) * channels] = (float)(-2 * half * creal(v[k] * conj(lambda)));
+                to[(CAUCHY_SUMS + 2 * k) * SABLE_KERNEL_BLOCK] = (float)(2 * half * creal(v[k]));
+                to[(CAUCHY_SUMS + 2 * k + 1) * SABLE_KERNEL_BLOCK] = (float)(-2 * half * creal(v[k] * conj(lambda)));
             }
         }
 }
@@ -203,7 +209,8 @@ void sable_s4_kernel(int64_t channels, int64_t pairs, int64_t length, const stru
     for (int64_t h = 0; h < channels; h += width) {
         const int64_t count = channels - h < width ? channels - h : width;
         float *z = room + omp_get_thread_num() * 2 * WIDEST * half->size;
-        SABLE_ISA_PICK(sable_s4_cauchy)(channels, count, pairs, half->size, nodes, factors + h, scale, z);
+        SABLE_ISA_PICK(sable_s4_cauchy)
+        (count, pairs, half->size, nodes, factors + sable_kernel_index(pairs * SABLE_S4_CAUCHY, h, 0), scale, z);
         SABLE_ISA_PICK(sable_fft_backward)
         (half, SABLE_KERNEL_BLOCK, count, length, z, kernel + sable_kernel_index(length, h, 0));
     }

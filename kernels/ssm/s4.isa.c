@@ -15,6 +15,11 @@ int64_t SABLE_ISA_NAME(sable_s4_width)(void)
     return LANES;
 }
 
+static inline lanes row_of(const float *table, int64_t row, int64_t count)
+{
+    return lanes_load_row(table + row * SABLE_KERNEL_BLOCK, count);
+}
+
 /* ---- Cauchy sums ---- */
 
 struct sums {
@@ -22,23 +27,23 @@ struct sums {
 };
 
 /* Σ (α, β)/d of one node. */
-static inline void add_up(int64_t pitch, int64_t count, int64_t pairs, const float *node, const float *factors,
-                          struct sums *alpha, struct sums *beta)
+static inline void add_up(int64_t count, int64_t pairs, const float *node, const float *factors, struct sums *alpha,
+                          struct sums *beta)
 {
     const lanes sine = lanes_all(node[NODE_SINE]), sine_low = lanes_all(node[NODE_SINE_LOW]);
     const lanes cosine = lanes_all(node[NODE_COSINE]), cosine_low = lanes_all(node[NODE_COSINE_LOW]);
     const lanes product = lanes_all(node[NODE_PRODUCT]);
-    for (int64_t p = 0; p < pairs; p++, factors += SABLE_S4_CAUCHY * pitch) {
-        const lanes size = lanes_load_row(factors + CAUCHY_SIZE * pitch, count);
-        const lanes low = lanes_fma(cosine, lanes_load_row(factors + CAUCHY_SIZE_LOW * pitch, count),
-                                    lanes_fma(cosine_low, size, -sine_low));
+    for (int64_t p = 0; p < pairs; p++, factors += SABLE_S4_CAUCHY * SABLE_KERNEL_BLOCK) {
+        const lanes size = row_of(factors, CAUCHY_SIZE, count);
+        const lanes low =
+            lanes_fma(cosine, row_of(factors, CAUCHY_SIZE_LOW, count), lanes_fma(cosine_low, size, -sine_low));
         const lanes re = (lanes_fma(cosine, size, -sine) + low) * lanes_fma(cosine, size, sine);
-        const lanes im = product * lanes_load_row(factors + CAUCHY_DECAY * pitch, count);
+        const lanes im = product * row_of(factors, CAUCHY_DECAY, count);
         const lanes inverse = 1 / lanes_fma(re, re, im * im), rr = re * inverse, ri = im * inverse; /* ri: −Im 1/d */
 #pragma GCC unroll 4
         for (int k = 0; k < 4; k++) {
-            const lanes a = lanes_load_row(factors + (CAUCHY_SUMS + 2 * k) * pitch, count);
-            const lanes b = lanes_load_row(factors + (CAUCHY_SUMS + 2 * k + 1) * pitch, count);
+            const lanes a = row_of(factors, CAUCHY_SUMS + 2 * k, count);
+            const lanes b = row_of(factors, CAUCHY_SUMS + 2 * k + 1, count);
             alpha->re[k] = lanes_fma(a, rr, alpha->re[k]);
             alpha->im[k] = lanes_fma(-a, ri, alpha->im[k]);
             beta->re[k] = lanes_fma(b, rr, beta->re[k]);
@@ -47,13 +52,13 @@ static inline void add_up(int64_t pitch, int64_t count, int64_t pairs, const flo
     }
 }
 
-static inline void cauchy(int64_t pitch, int64_t count, int64_t pairs, int64_t points, const float *nodes,
-                          const float *factors, float scale, lanes *z)
+static inline void cauchy(int64_t count, int64_t pairs, int64_t points, const float *nodes, const float *factors,
+                          float scale, lanes *z)
 {
     for (int64_t i = 0; i < points; i++, nodes += SABLE_S4_NODE, z += 2) {
         struct sums alpha = {0}, beta = {0};
         lanes kr[4], ki[4];
-        add_up(pitch, count, pairs, nodes, factors, &alpha, &beta);
+        add_up(count, pairs, nodes, factors, &alpha, &beta);
         const lanes sine = lanes_all(nodes[NODE_SINE]), cosine = lanes_all(nodes[NODE_SIGNED]);
         for (int k = 0; k < 4; k++) {
             kr[k] = lanes_fma(sine, alpha.im[k], cosine * beta.re[k]);
@@ -72,20 +77,20 @@ static inline void cauchy(int64_t pitch, int64_t count, int64_t pairs, int64_t p
     }
 }
 
-void SABLE_ISA_NAME(sable_s4_cauchy)(int64_t pitch, int64_t count, int64_t pairs, int64_t points, const float *nodes,
+void SABLE_ISA_NAME(sable_s4_cauchy)(int64_t count, int64_t pairs, int64_t points, const float *nodes,
                                      const float *factors, float scale, float *z)
 {
     if (count == LANES)
-        cauchy(pitch, LANES, pairs, points, nodes, factors, scale, (lanes *)(void *)z);
+        cauchy(LANES, pairs, points, nodes, factors, scale, (lanes *)(void *)z);
     else
-        cauchy(pitch, count, pairs, points, nodes, factors, scale, (lanes *)(void *)z);
+        cauchy(count, pairs, points, nodes, factors, scale, (lanes *)(void *)z);
 }
 
 /* ---- Steps ---- */
 
-static inline const float *vector(const float *factors, int64_t pitch, int64_t pair, int table, int part)
+static inline lanes factor(const float *factors, int64_t count, int64_t pair, int table, int part)
 {
-    return factors + ((pair * SABLE_S4_TABLES + table) * 2 + part) * pitch;
+    return row_of(factors, (pair * SABLE_S4_TABLES + table) * 2 + part, count);
 }
 
 static inline lanes four(const lanes sum[4])
@@ -98,18 +103,18 @@ static inline void low_rank(int64_t pitch, int64_t count, int64_t pairs, int64_t
 {
     lanes s[4] = {0};
     for (int64_t p = 0; p < pairs; p++) {
-        s[p % 4] = lanes_fma(lanes_load_row(vector(factors, pitch, p, SABLE_S4_V, 0), count), x[2 * p], s[p % 4]);
-        s[p % 4] = lanes_fma(-lanes_load_row(vector(factors, pitch, p, SABLE_S4_V, 1), count), x[2 * p + 1], s[p % 4]);
+        s[p % 4] = lanes_fma(factor(factors, count, p, SABLE_S4_V, 0), x[2 * p], s[p % 4]);
+        s[p % 4] = lanes_fma(-factor(factors, count, p, SABLE_S4_V, 1), x[2 * p + 1], s[p % 4]);
     }
     for (int64_t t = 0; t < steps; t++) {
         const lanes in = lanes_load_row(u + t * pitch, count), carried = -four(s);
         lanes out[4] = {d * in, {0}, {0}, {0}}, next[4] = {0};
 #pragma GCC unroll 4
         for (int64_t p = 0; p < pairs; p++) {
-            const float *f = vector(factors, pitch, p, 0, 0);
+            const float *f = factors + p * SABLE_S4_TABLES * 2 * SABLE_KERNEL_BLOCK;
             lanes v[2 * SABLE_S4_TABLES], old = x[2 * p], re, im;
             for (int i = 0; i < 2 * SABLE_S4_TABLES; i++)
-                v[i] = lanes_load_row(f + i * pitch, count);
+                v[i] = row_of(f, i, count);
             re = lanes_fma(v[2 * SABLE_S4_W], carried, v[2 * SABLE_S4_B] * in);
             im = lanes_fma(v[2 * SABLE_S4_W + 1], carried, v[2 * SABLE_S4_B + 1] * in);
             re = lanes_fma(-v[1], x[2 * p + 1], lanes_fma(v[0], old, re));
@@ -134,16 +139,16 @@ static void dense(int64_t pitch, int64_t count, int64_t pairs, int64_t steps, co
         const lanes in = lanes_load_row(u + t * pitch, count);
         lanes out[4] = {d * in, {0}, {0}, {0}};
         for (int64_t i = 0; i < order; i += S4_TILE) {
-            const float *m = matrix + i * order * pitch;
+            const float *m = matrix + i * order * SABLE_KERNEL_BLOCK;
             lanes sum[S4_TILE] = {0};
-            for (int64_t j = 0; j < order; j++, m += S4_TILE * pitch)
+            for (int64_t j = 0; j < order; j++, m += S4_TILE * SABLE_KERNEL_BLOCK)
                 for (int k = 0; k < S4_TILE; k++)
-                    sum[k] = lanes_fma(lanes_load_row(m + k * pitch, count), now[j], sum[k]);
+                    sum[k] = lanes_fma(row_of(m, k, count), now[j], sum[k]);
             for (int k = 0; k < S4_TILE && i + k < order; k++) {
                 const int part = (int)((i + k) % 2);
                 const int64_t p = (i + k) / 2;
-                const lanes b = lanes_load_row(vector(factors, pitch, p, SABLE_S4_B, part), count);
-                const lanes c = lanes_load_row(vector(factors, pitch, p, SABLE_S4_C, part), count);
+                const lanes b = factor(factors, count, p, SABLE_S4_B, part);
+                const lanes c = factor(factors, count, p, SABLE_S4_C, part);
                 next[i + k] = lanes_fma(b, in, sum[k]);
                 out[p % 4] = lanes_fma(part ? -c : c, next[i + k], out[p % 4]);
             }

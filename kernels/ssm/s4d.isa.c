@@ -24,82 +24,94 @@ int64_t SABLE_ISA_NAME(sable_s4d_width)(void)
 
 /* ---- The kernel ---- */
 
+/* Complex powers of a vector of channels in float64: two vectors of doubles for one of floats. */
+enum { HALF = LANES / 2 };
+typedef double doubles __attribute__((vector_size(8 * HALF)));
+typedef int64_t choices __attribute__((vector_size(8 * HALF))); /* of comparisons: all bits or none */
+typedef float half_lanes __attribute__((vector_size(4 * HALF)));
+
 struct powers {
-    double re[LANES], im[LANES];
+    doubles re[2], im[2];
 };
 
-static void load_powers(struct powers *z, const double *from, int64_t pitch, int64_t count)
+static struct powers load_powers(const double *from, int64_t pitch, int64_t count)
 {
-    for (int i = 0; i < LANES; i++) {
-        z->re[i] = i < count ? from[i] : 0;
-        z->im[i] = i < count ? from[pitch + i] : 0;
+    struct powers z = {{{0}, {0}}, {{0}, {0}}};
+    for (int64_t i = 0; i < count; i++) {
+        z.re[i / HALF][i % HALF] = from[i];
+        z.im[i / HALF][i % HALF] = from[pitch + i];
+    }
+    return z;
+}
+
+static inline void times(struct powers *z, const struct powers *by)
+{
+    for (int h = 0; h < 2; h++) {
+        const doubles re = z->re[h] * by->re[h] - z->im[h] * by->im[h];
+        z->im[h] = z->re[h] * by->im[h] + z->im[h] * by->re[h];
+        z->re[h] = re;
     }
 }
 
-static inline void times(struct powers *restrict z, const struct powers *restrict by)
+/* z, z·by, z·by² …: `n` of them for pair p, in tiles [n/TILE, P, TILE, 2]; imaginary parts times `sign`; z becomes
+ * z·byⁿ. What has decayed below 2^-60 of the first is 0: that is far below a rounding of the sum, and numbers below
+ * 2^-126, of which the products would be full, cost a hundred times as much. */
+static void fill(int64_t n, int64_t pairs, int64_t p, float sign, struct powers *z, const struct powers *by, float *to)
 {
-    for (int i = 0; i < LANES; i++) {
-        double re = z->re[i] * by->re[i] - z->im[i] * by->im[i];
-        z->im[i] = z->re[i] * by->im[i] + z->im[i] * by->re[i];
-        z->re[i] = re;
-    }
-}
-
-/* z, z·by, z·by² …: `n` of them for pair p, in tiles [n/TILE, P, TILE, 2]; imaginary parts times `sign`. What has
- * decayed below 2^-60 of the first is 0: that is far below a rounding of the sum, and numbers below 2^-126, of which
- * the products would be full, cost a hundred times as much. */
-static void fill(int64_t n, int64_t pairs, int64_t p, float sign, struct powers *z, const struct powers *by, lanes *to)
-{
-    double least[LANES];
-    for (int l = 0; l < LANES; l++)
-        least[l] = 0x1p-120 * (z->re[l] * z->re[l] + z->im[l] * z->im[l]);
+    doubles least[2];
+    struct powers now = *z;
+    for (int h = 0; h < 2; h++)
+        least[h] = 0x1p-120 * (now.re[h] * now.re[h] + now.im[h] * now.im[h]);
     for (int64_t i = 0; i < n; i++) {
-        float re[LANES], im[LANES];
-        lanes *at = to + ((i / S4D_TILE * pairs + p) * S4D_TILE + i % S4D_TILE) * 2;
-        for (int l = 0; l < LANES; l++) {
-            const bool gone = z->re[l] * z->re[l] + z->im[l] * z->im[l] < least[l];
-            z->re[l] = gone ? 0 : z->re[l];
-            z->im[l] = gone ? 0 : z->im[l];
-            re[l] = (float)z->re[l];
-            im[l] = sign * (float)z->im[l];
+        float *re = to + ((i / S4D_TILE * pairs + p) * S4D_TILE + i % S4D_TILE) * 2 * LANES, *im = re + LANES;
+        for (int h = 0; h < 2; h++) {
+            const choices gone = now.re[h] * now.re[h] + now.im[h] * now.im[h] < least[h];
+            now.re[h] = (doubles)((choices)now.re[h] & ~gone);
+            now.im[h] = (doubles)((choices)now.im[h] & ~gone);
+            const half_lanes r = __builtin_convertvector(now.re[h], half_lanes);
+            const half_lanes m = sign * __builtin_convertvector(now.im[h], half_lanes);
+            memcpy(re + h * HALF, &r, sizeof r);
+            memcpy(im + h * HALF, &m, sizeof m);
         }
-        at[0] = lanes_load(re);
-        at[1] = lanes_load(im);
-        times(z, by);
+        times(&now, by);
     }
+    *z = now;
+}
+
+/* `g` [P, TILE, 2] times `f` [P, TILE, 2]: TILE × TILE elements of the kernel, rows `columns` steps apart, `left` steps
+ * of which are wanted. */
+static inline void tile(int64_t count, int64_t pairs, int64_t left, int64_t columns, const lanes *g, const lanes *f,
+                        float *kernel)
+{
+    lanes sum[S4D_TILE][S4D_TILE] = {0};
+    for (int64_t p = 0; p < pairs; p++, g += 2 * S4D_TILE, f += 2 * S4D_TILE)
+#pragma GCC unroll 4
+        for (int r = 0; r < S4D_TILE; r++)
+#pragma GCC unroll 4
+            for (int c = 0; c < S4D_TILE; c++)
+                sum[r][c] = lanes_fma(g[2 * r + 1], f[2 * c + 1], lanes_fma(g[2 * r], f[2 * c], sum[r][c]));
+    for (int r = 0; r < S4D_TILE; r++)
+        for (int c = 0; c < S4D_TILE; c++)
+            if (r * columns + c < left)
+                lanes_store_row(kernel + (r * columns + c) * SABLE_KERNEL_BLOCK, sum[r][c], count);
 }
 
 void SABLE_ISA_NAME(sable_s4d_powers)(int64_t pitch, int64_t count, int64_t pairs, int64_t length, int64_t rows,
                                       int64_t columns, const double *q, const double *gain, float *kernel, float *room)
 {
-    const int64_t padded = (columns + S4D_TILE - 1) / S4D_TILE * S4D_TILE;
-    lanes *inner = (lanes *)(void *)room, *outer = inner + 2 * pairs * padded;
+    lanes *inner = (lanes *)(void *)room, *outer = inner + 2 * pairs * columns;
     for (int64_t p = 0; p < pairs; p++) {
-        struct powers one, step, far = {0};
-        load_powers(&one, q + 2 * p * pitch, pitch, count);
-        for (int i = 0; i < LANES; i++)
-            far.re[i] = 1;
-        fill(columns, pairs, p, 1, &far, &one, inner); /* far: q^columns */
-        load_powers(&step, gain + 2 * p * pitch, pitch, count);
-        fill(rows, pairs, p, -1, &step, &far, outer);
+        const struct powers one = load_powers(q + 2 * p * pitch, pitch, count);
+        struct powers step = load_powers(gain + 2 * p * pitch, pitch, count), far = {{{0}, {0}}, {{0}, {0}}};
+        for (int h = 0; h < 2; h++)
+            far.re[h] += 1;
+        fill(columns, pairs, p, 1, &far, &one, (float *)inner); /* far: q^columns */
+        fill(rows, pairs, p, -1, &step, &far, (float *)outer);
     }
     for (int64_t i = 0; i < rows; i += S4D_TILE)
-        for (int64_t j = 0; j < columns; j += S4D_TILE) {
-            lanes sum[S4D_TILE][S4D_TILE] = {0};
-            const lanes *g = outer + i * 2 * pairs, *f = inner + j * 2 * pairs;
-            for (int64_t p = 0; p < pairs; p++, g += 2 * S4D_TILE, f += 2 * S4D_TILE)
-#pragma GCC unroll 4
-                for (int r = 0; r < S4D_TILE; r++)
-#pragma GCC unroll 4
-                    for (int c = 0; c < S4D_TILE; c++)
-                        sum[r][c] = lanes_fma(g[2 * r + 1], f[2 * c + 1], lanes_fma(g[2 * r], f[2 * c], sum[r][c]));
-            for (int r = 0; r < S4D_TILE; r++)
-                for (int c = 0; c < S4D_TILE; c++) {
-                    const int64_t t = (i + r) * columns + j + c;
-                    if (i + r < rows && j + c < columns && t < length)
-                        lanes_store_row(kernel + t * SABLE_KERNEL_BLOCK, sum[r][c], count);
-                }
-        }
+        for (int64_t j = 0; j < columns; j += S4D_TILE)
+            tile(count, pairs, length - i * columns - j, columns, outer + i * 2 * pairs, inner + j * 2 * pairs,
+                 kernel + (i * columns + j) * SABLE_KERNEL_BLOCK);
 }
 
 /* ---- Steps ---- */

@@ -31,9 +31,10 @@ enum { SABLE_S4_A, SABLE_S4_B, SABLE_S4_W, SABLE_S4_V, SABLE_S4_C, SABLE_S4_TABL
 
 /* `table` [P, TABLES, 2, H]: ā, B̄, w, 2 v̄, 2 c̄, so that s = Re Σ v x, x ← ā x + B̄ u − w s, y = Re Σ c x. */
 void sable_s4_discretise(const struct sable_s4 *model, double *table);
-/* The same rounded. */
+/* The same rounded: [P, TABLES, 2, H] in blocks of channels as a kernel of that many rows (sable_convolution.h), so
+ * that what a vector of channels reads again and again lies together: rows H apart share few sets of a cache. */
 void sable_s4_factors(int64_t channels, int64_t pairs, const double *table, float *factors);
-/* Ā of real and imaginary parts, for dense steps: [N in fours, N, 4, H] from `table`. */
+/* Ā of real and imaginary parts, for dense steps: [N in fours, N, 4, H] from `table`, in blocks, too. */
 int64_t sable_s4_matrix_floats(int64_t channels, int64_t pairs); /* −1 on overflow */
 void sable_s4_matrix(int64_t channels, int64_t pairs, const double *table, float *matrix);
 
@@ -53,7 +54,7 @@ void sable_s4_truncate(int64_t channels, int64_t pairs, int64_t size, const doub
  * of conjugates. */
 enum { SABLE_S4_NODE = 6 };
 void sable_s4_nodes(const struct sable_fft *half, float *nodes);
-/* `factors` [P, 11, H] of the four sums: what each repetition makes of `truncated`. */
+/* `factors` [P, 11, H] of the four sums, in blocks, too: what each repetition makes of `truncated`. */
 enum { SABLE_S4_CAUCHY = 11 };
 void sable_s4_cauchy_factors(const struct sable_s4 *model, const double *truncated, float *factors);
 /* kernel (sable_convolution.h) of L ≤ M steps. `room`: sable_convolution_room(M/2, threads). */

@@ -88,7 +88,8 @@ static void a_kernel_of_single_precision_keeps_its_bound(void **state)
         double bound = 0, norm = 0, value[2], forward, backward, off = 0, wrong = 0;
         begin(&a, dt);
         assert_true(sable_fft_plan(SIZE / 2, &half));
-        float *nodes = sable_array(SABLE_S4_NODE, SIZE / 2, sizeof *nodes), factors[PAIRS * SABLE_S4_CAUCHY];
+        float *nodes = sable_array(SABLE_S4_NODE, SIZE / 2, sizeof *nodes);
+        static float factors[PAIRS * SABLE_S4_CAUCHY * SABLE_KERNEL_BLOCK];
         float *kernel = sable_array(sable_kernel_floats(1, SIZE), 1, sizeof *kernel);
         float *room = sable_array(sable_convolution_room(SIZE / 2, 64), 1, sizeof *room);
         assert_true(nodes && kernel && room);
@@ -105,7 +106,7 @@ static void a_kernel_of_single_precision_keeps_its_bound(void **state)
         bound = bound / (double)half.size + 0x1p-24 * 1.1 * (backward + 1) * sqrt(norm);
         for (int l = 0; l < SIZE; l++)
             off = fmax(off, fabs((double)kernel[sable_kernel_index(SIZE, 0, l)] - k[l]));
-        factors[0] = factors[SABLE_S4_CAUCHY];
+        factors[0] = factors[SABLE_S4_CAUCHY * SABLE_KERNEL_BLOCK];
         sable_s4_kernel(1, PAIRS, SIZE, &half, nodes, factors, kernel, room);
         for (int l = 0; l < SIZE; l++)
             wrong = fmax(wrong, fabs((double)kernel[sable_kernel_index(SIZE, 0, l)] - k[l]));
@@ -121,7 +122,8 @@ static void dense_steps_and_those_of_low_rank_agree(void **state)
     (void)state;
     struct problem a;
     begin(&a, 0.05);
-    static float u[SIZE], by_rank[SIZE], dense[SIZE], x[ORDER], factors[PAIRS * SABLE_S4_TABLES * 2];
+    static float u[SIZE], by_rank[SIZE], dense[SIZE], x[ORDER],
+        factors[PAIRS * SABLE_S4_TABLES * 2 * SABLE_KERNEL_BLOCK];
     static double expected[SIZE], bound[SIZE], space[ORDER];
     const float skip = 0.5F;
     float *matrix = sable_array(sable_s4_matrix_floats(1, PAIRS), 1, sizeof *matrix);
