@@ -96,6 +96,42 @@ def runner():
     sys.path.remove(str(SOURCE / "scripts/peers"))
 
 
+def scan(decay, k, v, q):
+    """o of one head: S <- exp(decay_t) S + k v^T, o_t = S^T q_t, in closed form: sums over all earlier steps."""
+    total = numpy.cumsum(decay, axis=0)
+    return numpy.array([sum((numpy.exp(total[t] - total[s]) * k[s]) @ q[t] * v[s] for s in range(t + 1)) for t in range(len(v))])
+
+
+def test_checks_of_peers_pass_the_answer_and_fail_a_lost_step(runner):
+    import sequence_models as models
+
+    sizes = {"input": "", "batch": "1", "channels": "3", "states": "4", "length": "37", "heads": "2", "groups": "1", "head_dim": "5"}
+    sizes |= {"key_dim": "4", "value_dim": "6", "model": "retnet", "gate": "yes"}
+    softplus = lambda raw, bias: numpy.logaddexp(0, raw.astype("f8") + bias)  # noqa: E731
+    x = models.mamba_inputs(sizes)
+    delta = softplus(x["delta_raw"][0, 0], x["delta_bias"][0])
+    u, z = x["u"][0, 0].astype("f8"), x["z"][0, 0].astype("f8")
+    y = scan(delta[:, None] * x["a"][0], x["b"][0].T, (delta * u)[:, None], x["c"][0].T)[:, 0] + x["d"][0] * u
+    answers = {models.check_mamba: (x, y * z / (1 + numpy.exp(-z)))}
+    x = models.mamba2_inputs(sizes)
+    delta, values = softplus(x["delta_raw"][0, :, 0], x["delta_bias"][0])[:, None], x["x"][0, :, 0].astype("f8")
+    y = scan(delta * x["a"][0], x["b"][0, :, 0], delta * values, x["c"][0, :, 0]) + x["d"][0] * values
+    answers[lambda x, y: models.check_mamba2(x, y, 1)] = (x, y)
+    x = models.linear_attention_inputs(sizes)
+    k, v, q = (x[name][0, :, 0].astype("f8") for name in ("k", "v", "q"))
+    answers[models.check_linear_attention] = (x, scan(numpy.full((len(v), 1), float(x["log_decay"][0])), k, v, q))
+    for check, (x, y) in answers.items():
+        assert check(x, y.astype("f4"))[0][-1] is True
+        assert check(x, numpy.roll(y, 1, axis=0).astype("f4"))[0][-1] is False
+    q, k, v, _ = models.attention_inputs("", (1, 1, 1, 9, 9, 8, 8, 0.3))
+    for causal in (False, True):
+        logits = 0.3 * (q[0, 0].astype("f8") @ k[0, 0].T) + (numpy.triu(numpy.full((9, 9), -numpy.inf), 1) if causal else 0)
+        weights = numpy.exp(logits)
+        out = (weights / weights.sum(axis=1, keepdims=True) @ v[0, 0]).astype("f4")[None, None]
+        assert models.check_attention(out, q, k, v, 0.3, causal)[0][-1] is True
+        assert models.check_attention(out[:, :, ::-1], q, k, v, 0.3, causal)[0][-1] is False
+
+
 def garnet(folder, shape):
     subprocess.run([sys.executable, SOURCE / "scripts/data/make-mdp", "--garnet", shape, "--gamma", "0.9", "-o", folder], check=True)
     return folder / "garnet.h5"
