@@ -319,18 +319,28 @@ static int steps(struct hippo_state *s, int64_t begin, int64_t end, struct sable
     return SABLE_OK;
 }
 
+/* A block of neighbouring n, whose coefficients of a group of channels lie together. */
+static void collect_block(const struct hippo_state *s, int64_t begin, int64_t end)
+{
+    const int64_t order = s->params.order, own = s->part.columns, width = s->blas ? own : SABLE_LEGS_GROUP;
+    const bool scaled = s->params.measure == HIPPO_LEGS && !s->blas; /* as the scan has them */
+    for (int64_t first = 0; first < own; first += width)
+        for (int64_t n = begin; n < end; n++) {
+            const int64_t count = own - first < width ? own - first : width;
+            const double unit = scaled ? 1 / sqrt(2 * (double)n + 1) : 1;
+            const float *c = s->c + (first / width * order + n) * width;
+            double *to = s->coefficients + n * own + first;
+            for (int64_t i = 0; i < count; i++)
+                to[i] = s->dense ? s->exact[(first + i) * order + n] : (double)c[i] * unit;
+        }
+}
+
 static void collect(struct hippo_state *s)
 {
-    const int64_t order = s->params.order, own = s->part.columns;
+    const int64_t order = s->params.order, block = 8;
 #pragma omp parallel for schedule(static)
-    for (int64_t n = 0; n < order; n++) {
-        const double unit = s->params.measure == HIPPO_LEGS && !s->blas ? sqrt(2 * (double)n + 1) : 1; /* the scan's */
-        for (int64_t i = 0; i < own; i++) {
-            const int64_t row = s->blas ? n : i / SABLE_LEGS_GROUP * order + n;
-            const float *c = s->c + (s->blas ? row * own + i : row * SABLE_LEGS_GROUP + i % SABLE_LEGS_GROUP);
-            s->coefficients[n * own + i] = s->dense ? s->exact[i * order + n] : (double)*c / unit;
-        }
-    }
+    for (int64_t n = 0; n < order; n += block)
+        collect_block(s, n, n + block < order ? n + block : order);
 }
 
 static int run(void *state, struct sable_context *context, struct sable_error *error)

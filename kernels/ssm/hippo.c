@@ -1,6 +1,7 @@
 #include "sable_hippo.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "hippo_isa.h"
@@ -12,31 +13,57 @@ static bool is_brief(enum sable_legs_rule rule, int64_t order, int64_t before)
     return (rule == SABLE_LEGS_BILINEAR ? 2 : 1) * t < squared / 64;
 }
 
+/* The first n that less than 2^-40 of a step's sum reaches in such a history, else `order`: behind it sums may become
+ * subnormal. */
+static int64_t first_small(enum sable_legs_rule rule, int64_t order, int64_t before)
+{
+    const double w_t = (double)((rule == SABLE_LEGS_BILINEAR ? 2 : 1) * (before / SABLE_LEGS_STEPS * SABLE_LEGS_STEPS));
+    double left = 1;
+    if (!is_brief(rule, order, before))
+        return order;
+    for (int64_t n = 0; n < order; n++) {
+        left *= (w_t - (double)n) / (w_t + (double)n + 1);
+        if (left < 0x1p-40)
+            return n;
+    }
+    return order;
+}
+
+/* What the sums of a group's steps start with: `factor` f, [steps, group]; 0 behind the last channel. */
+static void load_signal(float factor, int64_t channels, int64_t group, int64_t steps, const float *signal, float *f)
+{
+    const int64_t left = channels - group * SABLE_LEGS_GROUP, count = left < SABLE_LEGS_GROUP ? left : SABLE_LEGS_GROUP;
+    for (int64_t t = 0; t < steps; t++, signal += channels, f += SABLE_LEGS_GROUP) {
+        for (int64_t j = 0; j < count; j++)
+            f[j] = factor * signal[group * SABLE_LEGS_GROUP + j];
+        for (int64_t j = count; j < SABLE_LEGS_GROUP; j++)
+            f[j] = 0;
+    }
+}
+
 void sable_legs_scan(enum sable_legs_rule rule, int64_t order, int64_t channels, int64_t begin, int64_t end,
                      const float *signal, float *c, float *factors)
 {
     const int64_t groups = sable_legs_groups(channels);
     const float start = rule == SABLE_LEGS_BILINEAR ? -2 : -1; /* times f */
+    const int64_t at_once = groups < LEGS_GROUPS * omp_get_max_threads() ? 1 : LEGS_GROUPS;
 #pragma omp parallel
     for (int64_t first = begin, next; first < end; first = next) {
         next = (first / SABLE_LEGS_STEPS + 1) * SABLE_LEGS_STEPS; /* wherever the steps are cut */
         next = next < end ? next : end;
-        const int64_t steps = next - first;
-        const bool brief = is_brief(rule, order, first);
+        const int64_t steps = next - first, from = first_small(rule, order, first);
 #pragma omp for schedule(static)
         for (int64_t t = 0; t < steps; t += LEGS_PASS)
             SABLE_ISA_PICK(sable_legs_factors)(rule, order, first + 1 + t, factors + 2 * t * order);
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < groups; i++) {
-            float f[SABLE_LEGS_STEPS * SABLE_LEGS_GROUP] = {0};
-            int64_t left = channels - i * SABLE_LEGS_GROUP, count = left < SABLE_LEGS_GROUP ? left : SABLE_LEGS_GROUP;
-            for (int64_t t = 0; t < steps; t++) {
-                const float *row = signal + (first + t) * channels + i * SABLE_LEGS_GROUP;
-                for (int64_t j = 0; j < count; j++)
-                    f[t * SABLE_LEGS_GROUP + j] = start * row[j];
-            }
+        for (int64_t i = 0; i < groups; i += at_once) {
+            float f[LEGS_GROUPS * SABLE_LEGS_STEPS * SABLE_LEGS_GROUP];
+            const int64_t count = groups - i < at_once ? groups - i : at_once;
+            for (int64_t g = 0; g < count; g++)
+                load_signal(start, channels, i + g, steps, signal + first * channels,
+                            f + g * SABLE_LEGS_STEPS * SABLE_LEGS_GROUP);
             SABLE_ISA_PICK(sable_legs_group)
-            (rule, brief, order, steps, factors, f, c + i * order * SABLE_LEGS_GROUP);
+            (rule, count, order, from, steps, factors, f, c + i * order * SABLE_LEGS_GROUP);
         }
     }
 }
