@@ -97,6 +97,7 @@ void outer_work(const void *params, struct sable_layout layout, const void *stat
     const double floats = steps * (2 * P + (by_key ? N : 2)) + 2 * group_steps * N;
     const bool ahead = p->form == SABLE_OUTER_CHUNKED && (q.over_time || rows < layout.threads);
     const double adds = ahead ? rows * (double)q.chunks * N * P : 0;
+    const double made = q.over_time && !by_key ? group_steps * ((double)p->chunk + 16 + N) : 0; /* scores, keys */
     const bool sends = q.over_time && layout.rank + 1 < layout.ranks;
     *work = (struct sable_work){
         .items = steps * N * P,
@@ -108,7 +109,7 @@ void outer_work(const void *params, struct sable_layout layout, const void *stat
         .messages = !sends      ? 0
                     : reference ? rows
                                 : (double)outer_pieces(p, layout).count,
-        .memory = 4 * (floats + steps + adds + rows * N * P) + 8 * rows * (3 * N * P + 1) +
+        .memory = 4 * (floats + steps + adds + rows * N * P + made) + 8 * rows * (3 * N * P + 1) +
                   4 * (double)layout.threads *
                       ((double)p->chunk * (2 * (double)p->chunk + 10 * N + 3 * P) + 16 * (N + 16) * (P + 16)),
     };
@@ -123,6 +124,7 @@ void outer_free(void *state)
                       s->raw, s->a, s->bias, s->state,  s->o,     s->add,   s->carry};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         sable_array_free(arrays[i]);
+    sable_outer_room_free(s->room);
     free(s);
 }
 
@@ -170,6 +172,12 @@ static int allocate(struct outer_state *s, struct sable_context *context, struct
         .bonus = s->by_key ? s->bonus : NULL,
         .skip = s->model->skips ? s->skip : NULL,
     };
+    if (q->over_time && !s->reference) {
+        s->room = sable_outer_room(&s->scan, p->chunk, p->form == SABLE_OUTER_CHUNKED);
+        if (!s->room)
+            return sable_fail(error, SABLE_ENVIRONMENT, "%s: out of memory for chunks of %lld steps", s->model->name,
+                              (long long)p->chunk);
+    }
     return SABLE_OK;
 }
 

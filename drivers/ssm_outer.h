@@ -53,10 +53,11 @@ struct outer_state {
     struct sable_outer scan;
     bool reference, by_key;
     float *q, *k, *v, *weight, *decay, *bonus, *skip;
-    float *raw, *a, *bias; /* ssm/mamba2: Δ before bias and softplus, A, bias */
-    float *state, *o;      /* [B, H, N, P], [B, L, H, P] of this rank */
-    float *add;            /* [B, H, chunks, N, P] behind the first of the ranks that share time */
-    double *carry;         /* [rows, 3 N P + 1]: float64 states, |S| and errors, and what is lost (sable_outer.h) */
+    float *raw, *a, *bias;         /* ssm/mamba2: Δ before bias and softplus, A, bias */
+    float *state, *o;              /* [B, H, N, P], [B, L, H, P] of this rank */
+    float *add;                    /* [B, H, chunks, N, P] behind the first of the ranks that share time */
+    struct sable_outer_room *room; /* where ranks share time */
+    double *carry; /* [rows, 3 N P + 1]: float64 states, |S| and errors, and what is lost (sable_outer.h) */
 };
 
 /* What ranks that share time pass on at a time: `sequences` whole sequences, or `heads` heads of one. */

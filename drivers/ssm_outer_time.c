@@ -16,16 +16,17 @@
 
 enum { UNIT = 8 /* heads that a thread takes at once at most */, MOST = 1024 };
 
-/* Ranks wait less for pieces of few heads; those of many cost less a head, as heads share scores. */
+/* Ranks wait less for pieces of few heads; those of many cost less a head, as heads share what lies in caches. */
 static int64_t heads_of_piece(const struct outer_params *p, struct sable_layout layout)
 {
     int64_t best = 1;
     double least = INFINITY;
-    const double shared = p->form == SABLE_OUTER_CHUNKED ? 0.5 : 0; /* of a head's time, once for all of a unit */
+    const double waits = layout.ranks > 1 ? 0.75 + 0.02 * layout.ranks : 0; /* pieces */
+    const double shared = p->form == SABLE_OUTER_CHUNKED ? 0.4 : 0; /* of a head's time, once for all of a unit */
     for (int64_t unit = 1; unit <= UNIT; unit *= 2) {
         const int64_t heads = unit * layout.threads < p->heads ? unit * layout.threads : p->heads;
         const double pieces = (double)p->batch * ceil((double)p->heads / (double)heads);
-        const double work = 1 + shared / (double)unit, ends = 1 + (0.75 + 0.02 * layout.ranks) / pieces;
+        const double work = 1 + shared / (double)unit, ends = 1 + waits / pieces;
         if (work * ends < least)
             least = work * ends, best = heads;
     }
@@ -111,10 +112,10 @@ static int advance(struct wave *w, struct sable_error *error)
     const struct sable_outer_block b = block_of(&s->scan, &w->pieces, w->next);
     sable_phase(w->context, OUTER_COMPUTE);
     if (w->next < w->ahead)
-        w->failed |= !sable_outer_scan_block(&s->scan, &b, (enum sable_outer_form)s->params.form, s->params.chunk,
-                                             s->state, s->o);
+        w->failed |=
+            !sable_outer_scan_block(&s->scan, s->room, &b, (enum sable_outer_form)s->params.form, s->state, s->o);
     else
-        sable_outer_chain(&s->scan, &b, s->params.chunk, s->add, s->state);
+        sable_outer_chain(&s->scan, s->room, &b, s->add, s->state);
     if (w->next < w->ahead)
         w->finished = w->next + 1;
     return pass_on(w, w->next++, error);
@@ -131,9 +132,9 @@ static bool work_ahead(struct wave *w)
     sable_phase(w->context, OUTER_COMPUTE);
     const struct sable_outer_block b = block_of(&s->scan, &w->pieces, first ? --w->ahead : w->finished++);
     if (first)
-        w->failed |= !sable_outer_local(&s->scan, &b, s->params.chunk, s->add, s->o);
+        w->failed |= !sable_outer_local(&s->scan, s->room, &b, s->add, s->o);
     else
-        w->failed |= !sable_outer_carried(&s->scan, &b, s->params.chunk, s->add, s->o);
+        w->failed |= !sable_outer_carried(&s->scan, s->room, &b, s->add, s->o);
     return true;
 }
 
@@ -164,7 +165,12 @@ int outer_over_time(struct outer_state *s, struct sable_context *context, struct
     w.send = w.receive + w.pieces.count;
     if (!w.receive)
         return sable_fail(error, SABLE_ENVIRONMENT, "ssm: out of memory for %lld messages", (long long)w.pieces.count);
-    if (!begin(&w, error) && !each_piece(&w, error)) {
+    if (begin(&w, error) == SABLE_OK) {
+        sable_phase(context, OUTER_COMPUTE);
+        w.failed = s->params.form == SABLE_OUTER_CHUNKED && !sable_outer_share(&s->scan, s->room);
+        each_piece(&w, error);
+    }
+    if (!error->code) {
         sable_phase(context, OUTER_WAIT);
         sable_check_mpi(MPI_Waitall((int)w.pieces.count, w.send, MPI_STATUSES_IGNORE), "MPI_Waitall", error);
     }

@@ -9,79 +9,21 @@
  * within a block decays are multiplied up step by step. 4 flops an update and little besides: bounded by arithmetic. */
 #include "outer_isa.h"
 #include "outer_product.h"
+#include "outer_rows.h"
 #include "outer_weights.h"
 
 /* ---- A head's part of a chunk ---- */
 
-static void load_values(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
-{
-    pad(steps, m->values, m->v + at * m->values, m->heads * m->values, w->v, w->values);
-    const int64_t behind = w->steps - steps < TILE_ROWS ? w->steps - steps : TILE_ROWS; /* that a tile may read */
-    memset(w->v + steps * w->values, 0, (size_t)(behind * w->values) * sizeof *w->v);
-}
-
-static void load_weighted_values(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps)
-{
-    load_values(m, w, at, steps);
-    for (int64_t t = 0; m->weight && t < steps; t++)
-        for (int64_t p = 0; p < m->values; p++)
-            w->v[t * w->values + p] *= m->weight[at + t * m->heads];
-}
-
-static void load_keys(const struct sable_outer *m, const struct outer_work *w, int64_t sequence, int64_t head,
-                      int64_t begin, int64_t steps)
-{
-    const int64_t at = ((sequence * m->length + begin) * m->groups + group_of(m, head)) * m->keys;
-    pad(steps, m->keys, m->q + at, m->groups * m->keys, w->q, w->pitch);
-    pad(steps, m->keys, m->k + at, m->groups * m->keys, w->k, w->pitch);
-}
-
-static void load_outputs(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps,
-                         const float *o)
-{
-    pad(steps, m->values, o + at * m->values, m->heads * m->values, w->o, w->values);
-}
-
-static inline bool whole_lines(const struct sable_outer *m, const float *o)
-{
-    return m->values % 16 == 0 && (uintptr_t)o % 64 == 0;
-}
-
-/* Around the caches where rows are whole lines: nobody here reads them again soon. */
-static void store_outputs(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t steps, float *o)
-{
-    const bool lines = whole_lines(m, o);
-    for (int64_t t = 0; t < steps; t++) {
-        float *to = o + (at + t * m->heads) * m->values;
-        const float *from = w->o + t * w->values;
-        if (!lines)
-            memcpy(to, from, (size_t)m->values * sizeof *o);
-        else
-            for (int64_t p = 0; p < m->values; p += LANES)
-                lanes_stream(to + p, lanes_load(from + p));
-    }
-}
-
-static void add_skip(const struct sable_outer *m, const struct outer_work *w, int64_t at, int64_t head, int64_t steps)
-{
-    for (int64_t t = 0; m->skip && t < steps; t++)
-        for (int64_t p = 0; p < m->values; p++) {
-            float *o = &w->o[t * w->values + p];
-            *o += m->skip[head] * m->v[(at + t * m->heads) * m->values + p];
-        }
-}
-
 /* o += diag(in) q S, or q_in S; to `to`, unless NULL, in m's layout and around the caches. */
-static void outputs_of_state(const struct sable_outer *m, const struct outer_work *w, int64_t steps, const float *state,
-                             float *to)
+static void outputs_of_state(const struct sable_outer *m, const struct outer_work *w, const float *q, int64_t steps,
+                             const float *state, float *to)
 {
     const float one = 1;
     const struct product x = {.rows = steps,
                               .columns = w->values,
                               .depth = m->keys,
-                              .a = m->bonus ? w->q_in : w->q,
-                              .row_stride = w->pitch,
-                              .depth_stride = 1,
+                              .a = m->bonus ? w->q_in : q,
+                              .a_pitch = m->bonus ? w->pitch : m->groups * m->keys,
                               .b = state,
                               .b_pitch = w->values,
                               .c = w->o,
@@ -102,8 +44,7 @@ static void outputs_of_chunk(const struct outer_work *w, int64_t steps)
                               .columns = w->values,
                               .depth = steps,
                               .a = w->weights,
-                              .row_stride = w->steps,
-                              .depth_stride = 1,
+                              .a_pitch = w->steps,
                               .b = w->v,
                               .b_pitch = w->values,
                               .c = w->o,
@@ -125,14 +66,15 @@ static const float *decayed_values(const struct sable_outer *m, const struct out
 static void next_state(const struct sable_outer *m, const struct outer_work *w, int64_t steps, bool add,
                        const struct rows_ahead *ahead, float *state)
 {
-    if (m->bonus)
+    if (m->bonus) {
         keys_to_end(w, steps);
+        turn(w, steps, w->k_out, w->turned);
+    }
     const struct product x = {.rows = m->keys,
                               .columns = w->values,
                               .depth = steps,
-                              .a = m->bonus ? w->k_out : w->k,
-                              .row_stride = 1,
-                              .depth_stride = w->pitch,
+                              .a = w->turned,
+                              .a_pitch = w->steps,
                               .b = decayed_values(m, w, steps),
                               .b_pitch = w->values,
                               .c = state,
@@ -146,26 +88,28 @@ static void next_state(const struct sable_outer *m, const struct outer_work *w, 
         product(DECAY_AND_ADD, FULL, &x);
 }
 
-static void scores_of_group(const struct sable_outer *m, const struct outer_work *w, int64_t steps)
+void SABLE_ISA_NAME(sable_outer_scores)(const struct sable_outer *m, const struct outer_work *w, int64_t sequence,
+                                        int64_t group, int64_t begin, int64_t end, float *made)
 {
-    turn(w, steps, w->k);
-    const struct product x = {.rows = steps,
-                              .columns = to_16(steps),
+    float *turned = made + w->steps * w->steps;
+    load_keys(m, w, sequence, group, begin, end - begin);
+    turn(w, end - begin, w->k, turned);
+    const struct product x = {.rows = end - begin,
+                              .columns = to_16(end - begin),
                               .depth = m->keys,
-                              .a = w->q,
-                              .row_stride = w->pitch,
-                              .depth_stride = 1,
-                              .b = w->turned,
+                              .a = m->q + key_at(m, sequence, group, begin),
+                              .a_pitch = m->groups * m->keys,
+                              .b = turned,
                               .b_pitch = w->steps,
-                              .c = w->scores,
+                              .c = made,
                               .c_pitch = w->steps};
     product(PRODUCT, LOWER_RESULT, &x);
 }
 
-/* What the next head reads first, or the first one in the next chunk, which begins with a new q and k, too: of these
- * each head asks for its share. */
-static void look_ahead(const struct sable_outer *m, int64_t sequence, int64_t head, int64_t heads, int64_t h,
-                       int64_t begin, int64_t end, struct rows_ahead *ahead)
+/* What the next head reads first, or the first one in the next chunk, which begins with new queries and keys, too, or
+ * what was made of these: of them each head asks for its share. */
+static void look_ahead(const struct sable_outer *m, const struct outer_work *w, int64_t sequence, int64_t head,
+                       int64_t heads, int64_t h, int64_t begin, int64_t end, struct rows_ahead *ahead)
 {
     const int64_t steps = end - begin, left = m->length - end < steps ? m->length - end : steps;
     const bool last = h + 1 == head + heads;
@@ -175,14 +119,21 @@ static void look_ahead(const struct sable_outer *m, int64_t sequence, int64_t he
                                    .columns = m->values,
                                    .pitch = m->heads * m->values};
     const int64_t from = left * (h - head) / heads, to = left * (h - head + 1) / heads, pitch = m->groups * m->keys;
-    const int64_t key = (sequence * m->length + end + from) * pitch + group_of(m, head) * m->keys;
-    for (int i = 0; i < 2; i++)
+    const int64_t group = group_of(m, head), key = key_at(m, sequence, group, end + from);
+    for (int i = 0; i < (w->made ? 1 : 2); i++)
         *ahead++ =
             (struct rows_ahead){.from = (i ? m->k : m->q) + key, .rows = to - from, .columns = m->keys, .pitch = pitch};
+    if (w->made && left > 0) {
+        const int64_t rows = w->steps + w->keys, row = rows * (h - head) / heads;
+        *ahead++ = (struct rows_ahead){.from = w->made + ((m->groups + group) * rows + row) * w->steps,
+                                       .rows = rows * (h - head + 1) / heads - row,
+                                       .columns = w->steps,
+                                       .pitch = w->steps};
+    }
 }
 
 static void outputs(const struct sable_outer *m, const struct outer_work *w, int parts, int64_t at, int64_t head,
-                    int64_t steps, const float *state, float *o)
+                    const float *q, int64_t steps, const float *state, float *o)
 {
     const bool streams = (parts & OUTER_CARRIED) && whole_lines(m, o) && MOST_VECTORS * LANES >= 16;
     if (parts & OUTER_LOCAL) {
@@ -196,27 +147,40 @@ static void outputs(const struct sable_outer *m, const struct outer_work *w, int
     } else if (parts & OUTER_CARRIED)
         load_outputs(m, w, at, steps, o);
     if (parts & OUTER_CARRIED)
-        outputs_of_state(m, w, steps, state, streams ? o + at * m->values : NULL);
+        outputs_of_state(m, w, q, steps, state, streams ? o + at * m->values : NULL);
     if ((parts & (OUTER_LOCAL | OUTER_CARRIED)) && !streams)
         store_outputs(m, w, at, steps, o);
 }
 
-void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct outer_work *w, int parts,
+/* Scores and keys of a group for a chunk: those made before, or in the thread's room. */
+static void scores_of_group(const struct sable_outer *m, struct outer_work *w, int parts, int64_t sequence,
+                            int64_t group, int64_t begin, int64_t end)
+{
+    if (m->bonus) {
+        load_keys(m, w, sequence, group, begin, end - begin);
+        load_queries(m, w, sequence, group, begin, end - begin, w->q);
+    } else if (w->made) {
+        w->scores = w->made + group * (w->steps + w->keys) * w->steps;
+        w->turned = w->scores + w->steps * w->steps;
+    } else if (parts & OUTER_LOCAL)
+        SABLE_ISA_NAME(sable_outer_scores)(m, w, sequence, group, begin, end, w->scores);
+}
+
+void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct outer_work *room, int parts,
                                        int64_t sequence, int64_t head, int64_t heads, int64_t begin, int64_t end,
                                        float *o)
 {
     const int64_t steps = end - begin;
-    struct rows_ahead ahead[4] = {{0}};
+    struct outer_work of_group = *room, *const w = &of_group;
+    struct rows_ahead ahead[5] = {{0}};
     int64_t group = -1;
     memset(w->between, 0, (size_t)w->keys * sizeof *w->between);
     for (int64_t h = head; h < head + heads; h++) {
         const int64_t at = (sequence * m->length + begin) * m->heads + h;
         float *state = w->state + (h - head) * w->keys * w->values;
         if (group_of(m, h) != group) {
-            load_keys(m, w, sequence, h, begin, steps);
-            if (!m->bonus && (parts & OUTER_LOCAL))
-                scores_of_group(m, w, steps);
             group = group_of(m, h);
+            scores_of_group(m, w, parts, sequence, group, begin, end);
         }
         if (m->bonus) {
             load_weighted_values(m, w, at, steps);
@@ -225,8 +189,8 @@ void SABLE_ISA_NAME(sable_outer_chunk)(const struct sable_outer *m, const struct
             load_values(m, w, at, steps);
             sums(m, w, at, steps);
         }
-        outputs(m, w, parts, at, h, steps, state, o);
-        look_ahead(m, sequence, head, heads, h, begin, end, ahead);
+        outputs(m, w, parts, at, h, m->q + key_at(m, sequence, group, begin), steps, state, o);
+        look_ahead(m, w, sequence, head, heads, h, begin, end, ahead);
         if (parts & (OUTER_STATE | OUTER_ADD))
             next_state(m, w, steps, parts & OUTER_ADD, ahead, state);
     }
@@ -298,7 +262,8 @@ void SABLE_ISA_NAME(sable_outer_steps)(const struct sable_outer *m, const struct
                                        int64_t head, int64_t begin, int64_t end, float *o)
 {
     const int64_t steps = end - begin, at = (sequence * m->length + begin) * m->heads + head;
-    load_keys(m, w, sequence, head, begin, steps);
+    load_keys(m, w, sequence, group_of(m, head), begin, steps);
+    load_queries(m, w, sequence, group_of(m, head), begin, steps, w->q);
     load_weighted_values(m, w, at, steps);
     memset(w->o, 0, (size_t)(steps * w->values) * sizeof *w->o);
     if (m->bonus) {
@@ -330,13 +295,12 @@ static void outputs_of_pair(const struct sable_outer *m, const struct outer_work
     const float *values = decayed_values(m, w, steps);
     if (m->bonus)
         keys_to_end(w, steps);
-    turn(w, steps, m->bonus ? w->k_out : w->k);
+    turn(w, steps, m->bonus ? w->k_out : w->k, w->turned);
     const struct product scores = {.rows = rows,
                                    .columns = to_16(steps),
                                    .depth = m->keys,
                                    .a = w->row_q,
-                                   .row_stride = w->pitch,
-                                   .depth_stride = 1,
+                                   .a_pitch = w->pitch,
                                    .b = w->turned,
                                    .b_pitch = w->steps,
                                    .c = w->scores,
@@ -345,8 +309,7 @@ static void outputs_of_pair(const struct sable_outer *m, const struct outer_work
                                     .columns = w->values,
                                     .depth = steps,
                                     .a = w->scores,
-                                    .row_stride = w->steps,
-                                    .depth_stride = 1,
+                                    .a_pitch = w->steps,
                                     .b = values,
                                     .b_pitch = w->values,
                                     .c = w->o,
@@ -362,12 +325,16 @@ void SABLE_ISA_NAME(sable_outer_pairs)(const struct sable_outer *m, const struct
 {
     const int64_t rows = end - begin, at = (sequence * m->length + begin) * m->heads + head;
     SABLE_ISA_NAME(sable_outer_chunk)(m, w, OUTER_LOCAL, sequence, head, 1, begin, end, o);
-    memcpy(w->row_q, m->bonus ? w->q_in : w->q, (size_t)(rows * w->pitch) * sizeof *w->q);
+    if (m->bonus)
+        memcpy(w->row_q, w->q_in, (size_t)(rows * w->pitch) * sizeof *w->q);
+    else
+        load_queries(m, w, sequence, group_of(m, head), begin, rows, w->row_q);
     memcpy(w->row_in, w->in, (size_t)rows * sizeof *w->in);
     for (int64_t from = begin - chunk; from >= 0; from -= chunk) {
         const int64_t before = (sequence * m->length + from) * m->heads + head;
-        load_keys(m, w, sequence, head, from, chunk);
+        load_keys(m, w, sequence, group_of(m, head), from, chunk);
         if (m->bonus) {
+            load_queries(m, w, sequence, group_of(m, head), from, chunk, w->q);
             load_weighted_values(m, w, before, chunk);
             sums_by_key(m, w, before, chunk);
         } else {

@@ -1,4 +1,4 @@
-/* C = A B for outer.isa.c: A by scalars with any strides, lanes along the columns of B and C, tiles of 6 rows in
+/* C = A B for outer.isa.c: A by scalars, lanes along the columns of B and C, tiles of 6 rows in
  * registers. Each element of C is one chain of fused multiply-adds in the order of the depth, whatever the tile, so all
  * SIMD levels give the same bits. Columns are padded to 16. */
 #ifndef SABLE_OUTER_PRODUCT_H
@@ -13,7 +13,7 @@ enum { MOST_VECTORS = 2 };
 #endif
 enum { TILE_ROWS = 6, HALF_TILE = 3 };
 
-/* Two pointers and one stride reach six rows; gcc would rather have six registers, and then fetch some of them from
+/* Two pointers and one pitch reach six rows; gcc would rather have six registers, and then fetch some of them from
  * the stack at every step. */
 #define KEEP(pointer) __asm__("" : "+r"(pointer))
 
@@ -32,7 +32,7 @@ struct rows_ahead {
 struct product {
     int64_t rows, columns, depth;
     const float *a;
-    int64_t row_stride, depth_stride; /* of A */
+    int64_t a_pitch;
     const float *b;
     int64_t b_pitch;
     float *c;
@@ -49,18 +49,18 @@ static inline __attribute__((always_inline)) void product_tile(enum finish finis
                                                                int64_t depth)
 {
     lanes sum[TILE_ROWS][MOST_VECTORS] = {{{0}}};
-    const int64_t row_stride = x->row_stride, depth_stride = x->depth_stride, b_pitch = x->b_pitch;
-    const float *b = x->b + column, *a[2] = {x->a + row * row_stride, x->a + (row + HALF_TILE) * row_stride};
+    const int64_t a_pitch = x->a_pitch, b_pitch = x->b_pitch;
+    const float *b = x->b + column, *a[2] = {x->a + row * a_pitch, x->a + (row + HALF_TILE) * a_pitch};
     KEEP(a[1]);
 #pragma GCC unroll 4 /* a twentieth of the rate, where the depth is 64 */
-    for (int64_t k = 0; k < depth; k++, a[0] += depth_stride, a[1] += depth_stride, b += b_pitch) {
+    for (int64_t k = 0; k < depth; k++, a[0]++, a[1]++, b += b_pitch) {
         lanes of_b[MOST_VECTORS];
 #pragma GCC unroll 4
         for (int j = 0; j < vectors; j++)
             of_b[j] = lanes_load(b + j * LANES);
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
-            lanes of_a = lanes_all(a[i / HALF_TILE][i % HALF_TILE * row_stride]);
+            lanes of_a = lanes_all(a[i / HALF_TILE][i % HALF_TILE * a_pitch]);
 #pragma GCC unroll 4
             for (int j = 0; j < vectors; j++)
                 sum[i][j] = lanes_fma(of_a, of_b[j], sum[i][j]);

@@ -18,26 +18,10 @@ static inline int64_t to_16(int64_t n)
     return (n + 15) / 16 * 16;
 }
 
-static inline int64_t group_of(const struct sable_outer *m, int64_t head)
-{
-    return (head + m->group_offset) / m->group_heads;
-}
-
-/* Rows of `from` (`pitch` apart) to padded rows of `to`. */
-static inline void pad(int64_t rows, int64_t columns, const float *from, int64_t pitch, float *to, int64_t padded)
-{
-    for (int64_t i = 0; i < rows; i++, from += pitch, to += padded) {
-        int64_t j = 0;
-        for (; j + LANES <= columns; j += LANES)
-            lanes_store(to + j, lanes_load(from + j));
-        for (; j < columns; j++)
-            to[j] = from[j];
-    }
-}
-
-/* k [steps, pitch] of a chunk with lanes over steps; whole blocks, so rows up to the next multiple of LANES are read.
+/* k [steps, pitch] of a chunk to [keys, steps], lanes over steps; whole blocks, so rows up to the next multiple of
+ * LANES are read.
  */
-static inline void turn(const struct outer_work *w, int64_t steps, const float *k)
+static inline void turn(const struct outer_work *w, int64_t steps, const float *k, float *turned)
 {
     for (int64_t j = 0; j < steps; j += LANES)
         for (int64_t n = 0; n < w->keys; n += LANES) {
@@ -46,7 +30,7 @@ static inline void turn(const struct outer_work *w, int64_t steps, const float *
                 block[i] = lanes_load(k + (j + i) * w->pitch + n);
             lanes_transpose(block);
             for (int i = 0; i < LANES; i++)
-                lanes_store(w->turned + (n + i) * w->steps + j, block[i]);
+                lanes_store(turned + (n + i) * w->steps + j, block[i]);
         }
 }
 
@@ -216,13 +200,12 @@ static void weigh_by_key(const struct sable_outer *m, const struct outer_work *w
             decay_row(keys, w->q + t * pitch, w->sum + t * keys, w->sum + s * keys, w->k_out + t * pitch);
         for (int64_t j = 0; j < s; j++)
             decay_row(keys, w->k + j * pitch, w->sum + s * keys, w->sum + (j + 1) * keys, w->k_out + j * pitch);
-        turn(w, s, w->k_out);
+        turn(w, s, w->k_out, w->turned);
         const struct product x = {.rows = count,
                                   .columns = s,
                                   .depth = m->keys,
                                   .a = w->k_out + s * pitch,
-                                  .row_stride = pitch,
-                                  .depth_stride = 1,
+                                  .a_pitch = pitch,
                                   .b = w->turned,
                                   .b_pitch = w->steps,
                                   .c = w->weights + s * w->steps,

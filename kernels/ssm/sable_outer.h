@@ -51,19 +51,28 @@ struct sable_outer_block {
     int64_t sequence, sequences, head, heads;
 };
 
-/* The same for a part of the rows; `state` and `o` are still those of all. */
-bool sable_outer_scan_block(const struct sable_outer *model, const struct sable_outer_block *block,
-                            enum sable_outer_form form, int64_t chunk, float *state, float *o);
+/* What blocks of one scan need: rooms of the threads and, where they `share` it and heads have q and k and one decay in
+ * common, what these give for each chunk, so that a block of few heads need not make it anew. */
+struct sable_outer_room;
+/* For as many threads as OpenMP would take now; NULL: out of memory. Freed by sable_outer_room_free(); NULL is fine. */
+struct sable_outer_room *sable_outer_room(const struct sable_outer *model, int64_t chunk, bool share);
+void sable_outer_room_free(struct sable_outer_room *room);
+/* Before a scan's first block, if blocks share. False: out of memory. */
+bool sable_outer_share(const struct sable_outer *model, struct sable_outer_room *room);
+
+/* sable_outer_scan() of a part of the rows; `state` and `o` are still those of all. */
+bool sable_outer_scan_block(const struct sable_outer *model, struct sable_outer_room *room,
+                            const struct sable_outer_block *block, enum sable_outer_form form, float *state, float *o);
 
 /* The chunked form of a block in three parts, with the bits of the whole, for time that is shared: first the outputs as
  * far as they come from their own chunk, and what each chunk adds, `add` [B, H, chunks, N, P]; then S ← diag(w) S + add
  * through all chunks, from and to `state`, with what each begins with left in `add`; then the rest of the outputs. */
-bool sable_outer_local(const struct sable_outer *model, const struct sable_outer_block *block, int64_t chunk,
-                       float *add, float *o);
-void sable_outer_chain(const struct sable_outer *model, const struct sable_outer_block *block, int64_t chunk,
-                       float *add, float *state);
-bool sable_outer_carried(const struct sable_outer *model, const struct sable_outer_block *block, int64_t chunk,
-                         const float *seeds, float *o);
+bool sable_outer_local(const struct sable_outer *model, struct sable_outer_room *room,
+                       const struct sable_outer_block *block, float *add, float *o);
+void sable_outer_chain(const struct sable_outer *model, const struct sable_outer_room *room,
+                       const struct sable_outer_block *block, float *add, float *state);
+bool sable_outer_carried(const struct sable_outer *model, struct sable_outer_room *room,
+                         const struct sable_outer_block *block, const float *seeds, float *o);
 
 /* Decays and weights of one row in float64 where the float ones are rounded, and how far those may lie from them. */
 struct sable_outer_exact {
