@@ -63,16 +63,22 @@ void sable_s4_factors(int64_t channels, int64_t pairs, const double *table, floa
 
 /* ---- Dense steps ---- */
 
+/* Elements of a channel: its N rows in fours × N. */
+static int64_t matrix_size(int64_t pairs)
+{
+    return (2 * pairs + S4_TILE - 1) / S4_TILE * S4_TILE * 2 * pairs;
+}
+
 int64_t sable_s4_matrix_floats(int64_t channels, int64_t pairs)
 {
-    return sable_kernel_floats(channels, (2 * pairs + S4_TILE - 1) / S4_TILE * S4_TILE * 2 * pairs);
+    return sable_kernel_floats(channels, matrix_size(pairs));
 }
 
 void sable_s4_matrix(int64_t channels, int64_t pairs, const double *table, float *matrix)
 {
-    const int64_t order = 2 * pairs, padded = (order + S4_TILE - 1) / S4_TILE * S4_TILE, of_pair = 2 * channels;
+    const int64_t order = 2 * pairs, size = matrix_size(pairs), of_pair = 2 * channels;
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < padded; i++)
+    for (int64_t i = 0; i < size / order; i++)
         for (int64_t j = 0; j < order; j++)
             for (int64_t h = 0; h < channels; h++) {
                 double value = 0;
@@ -85,8 +91,7 @@ void sable_s4_matrix(int64_t channels, int64_t pairs, const double *table, float
                     if (i / 2 == j / 2)
                         value += i == j ? row[0] : i % 2 ? row[channels] : -row[channels];
                 }
-                matrix[sable_kernel_index(padded * order, h, (i / S4_TILE * order + j) * S4_TILE + i % S4_TILE)] =
-                    (float)value;
+                matrix[sable_kernel_index(size, h, (i / S4_TILE * order + j) * S4_TILE + i % S4_TILE)] = (float)value;
             }
 }
 
@@ -107,7 +112,6 @@ void sable_s4_steps(int64_t channels, int64_t pairs, int64_t sequences, int64_t 
                     const float *matrix, const float *u, const float *skip, float *state, float *y, float *room)
 {
     const int64_t width = SABLE_ISA_PICK(sable_s4_width)(), vectors = (channels + width - 1) / width;
-    const int64_t padded = (2 * pairs + S4_TILE - 1) / S4_TILE * S4_TILE;
 #pragma omp parallel for schedule(static)
     for (int64_t task = 0; task < sequences * vectors; task++) {
         const int64_t h = task / sequences * width, sequence = task % sequences,
@@ -117,7 +121,7 @@ void sable_s4_steps(int64_t channels, int64_t pairs, int64_t sequences, int64_t 
         const float *of_vector = factors + sable_kernel_index(pairs * SABLE_S4_TABLES * 2, h, 0);
         if (matrix)
             SABLE_ISA_PICK(sable_s4_dense)
-        (channels, count, pairs, length, of_vector, matrix + sable_kernel_index(padded * 2 * pairs, h, 0), u + from,
+        (channels, count, pairs, length, of_vector, matrix + sable_kernel_index(matrix_size(pairs), h, 0), u + from,
          skip + h, own, y + from, x);
         else SABLE_ISA_PICK(sable_s4_low_rank)(channels, count, pairs, length, of_vector, u + from, skip + h, own,
                                                y + from, x);

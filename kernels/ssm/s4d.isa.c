@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "lanes.h"
+#include "lanes64.h"
 #include "s4d_isa.h"
 #include "sable_convolution.h"
 
@@ -24,22 +25,20 @@ int64_t SABLE_ISA_NAME(sable_s4d_width)(void)
 
 /* ---- The kernel ---- */
 
-/* Complex powers of a vector of channels in float64: two vectors of doubles for one of floats. */
-enum { HALF = LANES / 2 };
-typedef double doubles __attribute__((vector_size(8 * HALF)));
-typedef int64_t choices __attribute__((vector_size(8 * HALF))); /* of comparisons: all bits or none */
-typedef float half_lanes __attribute__((vector_size(4 * HALF)));
+_Static_assert(LANES == 2 * LANES64, "two vectors of doubles for one of floats");
+typedef float half_lanes __attribute__((vector_size(4 * LANES64)));
 
+/* Complex powers of a vector of channels in float64. */
 struct powers {
-    doubles re[2], im[2];
+    lanes64 re[2], im[2];
 };
 
 static struct powers load_powers(const double *from, int64_t pitch, int64_t count)
 {
     struct powers z = {{{0}, {0}}, {{0}, {0}}};
     for (int64_t i = 0; i < count; i++) {
-        z.re[i / HALF][i % HALF] = from[i];
-        z.im[i / HALF][i % HALF] = from[pitch + i];
+        z.re[i / LANES64][i % LANES64] = from[i];
+        z.im[i / LANES64][i % LANES64] = from[pitch + i];
     }
     return z;
 }
@@ -47,7 +46,7 @@ static struct powers load_powers(const double *from, int64_t pitch, int64_t coun
 static inline void times(struct powers *z, const struct powers *by)
 {
     for (int h = 0; h < 2; h++) {
-        const doubles re = z->re[h] * by->re[h] - z->im[h] * by->im[h];
+        const lanes64 re = z->re[h] * by->re[h] - z->im[h] * by->im[h];
         z->im[h] = z->re[h] * by->im[h] + z->im[h] * by->re[h];
         z->re[h] = re;
     }
@@ -58,20 +57,20 @@ static inline void times(struct powers *z, const struct powers *by)
  * 2^-126, of which the products would be full, cost a hundred times as much. */
 static void fill(int64_t n, int64_t pairs, int64_t p, float sign, struct powers *z, const struct powers *by, float *to)
 {
-    doubles least[2];
+    lanes64 least[2];
     struct powers now = *z;
     for (int h = 0; h < 2; h++)
         least[h] = 0x1p-120 * (now.re[h] * now.re[h] + now.im[h] * now.im[h]);
     for (int64_t i = 0; i < n; i++) {
         float *re = to + ((i / S4D_TILE * pairs + p) * S4D_TILE + i % S4D_TILE) * 2 * LANES, *im = re + LANES;
         for (int h = 0; h < 2; h++) {
-            const choices gone = now.re[h] * now.re[h] + now.im[h] * now.im[h] < least[h];
-            now.re[h] = (doubles)((choices)now.re[h] & ~gone);
-            now.im[h] = (doubles)((choices)now.im[h] & ~gone);
+            const int_lanes64 gone = now.re[h] * now.re[h] + now.im[h] * now.im[h] < least[h];
+            now.re[h] = lanes64_select(gone, lanes64_all(0), now.re[h]);
+            now.im[h] = lanes64_select(gone, lanes64_all(0), now.im[h]);
             const half_lanes r = __builtin_convertvector(now.re[h], half_lanes);
             const half_lanes m = sign * __builtin_convertvector(now.im[h], half_lanes);
-            memcpy(re + h * HALF, &r, sizeof r);
-            memcpy(im + h * HALF, &m, sizeof m);
+            memcpy(re + h * LANES64, &r, sizeof r);
+            memcpy(im + h * LANES64, &m, sizeof m);
         }
         times(&now, by);
     }
